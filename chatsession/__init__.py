@@ -1,0 +1,1 @@
+"""Signed server-side sessions and a streaming LLM chat for Django."""

@@ -1,0 +1,80 @@
+"""The settings, one typed property each, read at every access so that ``override_settings`` works."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from django.http import HttpRequest
+
+DEFAULT_MODELS: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "chatsession.backends.demo.DemoBackend"},
+}
+DEFAULT_PERMISSIONS: dict[str, str] = {"chat": "anyone"}
+
+
+class Settings:
+    """``settings.CHATSESSION`` over the defaults."""
+
+    def _get(self, name: str, default: Any) -> Any:
+        return getattr(settings, "CHATSESSION", {}).get(name, default)
+
+    @property
+    def MODELS(self) -> Mapping[str, Mapping[str, Any]]:
+        """Named models: alias -> {"BACKEND": dotted path, "OPTIONS": keyword arguments}."""
+        return cast("Mapping[str, Mapping[str, Any]]", self._get("MODELS", DEFAULT_MODELS))
+
+    @property
+    def DATABASE(self) -> str | None:
+        """Database alias of sessions and conversations; None asks the routers."""
+        return cast("str | None", self._get("DATABASE", None))
+
+    @property
+    def OWNER(self) -> Callable[[HttpRequest], str | None] | None:
+        """Dotted path of ``request -> owner key or None``; None: the user, else the guest's session."""
+        path = self._get("OWNER", None)
+        return import_string(path) if isinstance(path, str) else path
+
+    @property
+    def PERMISSIONS(self) -> Mapping[str, str]:
+        """API name -> "anyone", "authenticated", "staff" or a Django permission ("app.codename")."""
+        return {**DEFAULT_PERMISSIONS, **self._get("PERMISSIONS", {})}
+
+    @property
+    def MAX_MESSAGE_CHARS(self) -> int:
+        """Longest user message, in Unicode code points."""
+        return cast("int", self._get("MAX_MESSAGE_CHARS", 20_000))
+
+    @property
+    def CLAIM_AT_LOGIN(self) -> bool:
+        """Whether a guest's conversations become the user's at login."""
+        return cast("bool", self._get("CLAIM_AT_LOGIN", True))
+
+    @property
+    def ON_DISCONNECT(self) -> Literal["continue", "stop"]:
+        """What a run does once its last reader has left."""
+        return cast('Literal["continue", "stop"]', self._get("ON_DISCONNECT", "continue"))
+
+    @property
+    def MAX_SESSION_BYTES(self) -> int:
+        """Largest encoded session, in bytes."""
+        return cast("int", self._get("MAX_SESSION_BYTES", 1_000_000))
+
+    @property
+    def MAX_SESSIONS(self) -> int:
+        """Most sessions the memory store keeps; the least recently used one goes first."""
+        return cast("int", self._get("MAX_SESSIONS", 100_000))
+
+    @property
+    def CLIENT_IP(self) -> Callable[[HttpRequest], str | None] | None:
+        """Dotted path of ``request -> IP address or None``; None: ``REMOTE_ADDR``."""
+        path = self._get("CLIENT_IP", None)
+        return import_string(path) if isinstance(path, str) else path
+
+
+conf = Settings()
