@@ -66,7 +66,9 @@ class Conversation(models.Model):
 
     #: ``user:<pk>``, ``guest:<random>`` or what ``CHATSESSION["OWNER"]`` answers.
     owner = models.CharField(max_length=190)
-    #: The ID its owner knows it by, compared exactly; the hash serves the index on every collation.
+    #: Owners and IDs are looked up by SHA-256, so that they compare exactly under every collation.
+    owner_hash = models.CharField(max_length=64)
+    #: The ID its owner knows it by.
     public_id = models.CharField(max_length=190)
     public_hash = models.CharField(max_length=64)
     title = models.CharField(_("title"), max_length=200, blank=True)
@@ -88,10 +90,10 @@ class Conversation(models.Model):
         verbose_name_plural = _("conversations")
         constraints = [
             models.UniqueConstraint(
-                fields=["owner", "public_hash"], name="chatsession_conversation_owner_id"
+                fields=["owner_hash", "public_hash"], name="chatsession_conversation_owner_id"
             ),
         ]
-        indexes = [models.Index(fields=["owner", "-updated_at", "-id"], name="chatsession_conv_newest")]
+        indexes = [models.Index(fields=["owner_hash", "-updated_at", "-id"], name="chatsession_conv_newest")]
 
     def __str__(self) -> str:
         return self.title or self.public_id

@@ -16,7 +16,7 @@ session_loaded = Signal()
 session_id_changed = Signal()
 #: A presented ID belonged to an expired record, which was removed. Arguments: session.
 session_expired = Signal()
-#: A session was ended from outside: screens, commands, limits. Arguments: handle (str), user_id (str or None).
+#: A session was ended from outside: screens, commands, limits. Arguments: handle, user_id (str or None).
 session_revoked = Signal()
 #: The commit at the end of a streamed response could not store its changes. Arguments: session, error.
 session_commit_failed = Signal()
@@ -25,5 +25,6 @@ session_commit_failed = Signal()
 message_saved = Signal()
 #: A run began. Arguments: message.
 run_started = Signal()
-#: A run ended, whatever its status. Arguments: message, timings (dict of seconds: queued, first_token, total).
+#: A run ended, whatever its status. Arguments: message, timings
+#: (dict of seconds: first_token, total).
 run_finished = Signal()
