@@ -1,0 +1,1 @@
+from chatsession.backends.demo.backend import DemoBackend as DemoBackend
