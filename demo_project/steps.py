@@ -1,0 +1,129 @@
+"""The steps of ``start.py test`` and ``test-all``: each runs, then one line each tells how it went.
+
+What a machine lacks (PostgreSQL, Chromium, another Python) is skipped with a line that says how to get it.
+On CI, where the variable CI is set, it is a failure.
+
+TEST_POSTGRES       a PostgreSQL server whose user may create databases
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+POSTGRES = os.environ.get("TEST_POSTGRES", "postgres://postgres@127.0.0.1:5432")
+PAIRS = [("3.11", "5.2"), ("3.12", "6.1"), ("3.13", "6.1")]
+QUICK = "not server and not browser"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command with its own variables; ``lacks`` is what the machine has not got, and how to get it."""
+
+    name: str
+    command: list[object]
+    variables: dict[str, str] = field(default_factory=dict)
+    lacks: str = ""
+
+
+def lacks_chromium() -> str:
+    return "" if shutil.which("chromium") else "no Chromium: apt-get install chromium fonts-noto-cjk"
+
+
+def lacks_postgres() -> str:
+    import psycopg
+
+    try:
+        psycopg.connect(f"{POSTGRES}/postgres", connect_timeout=3).close()
+    except psycopg.OperationalError:
+        return f"no {POSTGRES}: apt-get install postgresql, or set TEST_POSTGRES"
+    return ""
+
+
+def python(version: str) -> str | None:
+    """A Python of that version that runs and can make venvs: from PATH or from pyenv."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    candidates = [f"python{version}", *sorted(pyenv.glob(f"versions/{version}.*/bin/python"))]
+    for candidate in filter(shutil.which, candidates):
+        if (
+            subprocess.run([candidate, "-c", "import ensurepip, venv"], stderr=subprocess.DEVNULL).returncode
+            == 0
+        ):
+            return str(candidate)
+    return None
+
+
+def static_steps() -> Iterator[Step]:
+    yield Step("lint", [BIN / "ruff", "check"])
+    yield Step("format", [BIN / "ruff", "format", "--check"])
+    yield Step("types", [BIN / "mypy"])
+    yield Step("layers", [BIN / "lint-imports"])
+    makemigrations = [
+        sys.executable,
+        "-m",
+        "django",
+        "makemigrations",
+        "--check",
+        "--settings",
+        "tests.settings",
+    ]
+    yield Step("migrations", makemigrations, {"TEST_DATABASE_URL": "sqlite:///:memory:"})
+
+
+def test_steps() -> Iterator[Step]:
+    def pytest(name: str, marked: str, lacks: str = "", **variables: str) -> Step:
+        return Step(name, [BIN / "pytest", "-m", marked], variables, lacks)
+
+    # A database name of the checkout's own: two checkouts may be tested at the same time.
+    database = f"{POSTGRES}/chatsession_{zlib.crc32(str(ROOT).encode())}"
+    yield pytest("tests: SQLite", QUICK)
+    yield pytest("tests: memory store", QUICK, TEST_STORE="memory")
+    yield pytest("tests: PostgreSQL", QUICK, lacks_postgres(), TEST_DATABASE_URL=database)
+    yield pytest("tests: servers", "server and not browser", TEST_SLOW="1")
+    yield pytest("tests: Chromium", "browser", lacks_chromium())
+
+
+def pair_steps() -> Iterator[Step]:
+    for version, django in PAIRS:
+        found = python(version)
+        lacks = "" if found else f"no Python {version}: pyenv install {version}"
+        yield Step(
+            f"Python {version}, Django {django}",
+            [found, ROOT / "demo_project" / "start.py", "test"],
+            {"DJANGO": django},
+            lacks,
+        )
+
+
+def run(step: Step) -> tuple[str, bool]:
+    """Do the step; its line for the end, and whether it failed."""
+    if step.lacks:
+        failed = bool(os.environ.get("CI"))
+        return f"{'FAILED' if failed else 'skipped'}  {step.name}: {step.lacks}", failed
+    print(f"\n=== {step.name}", flush=True)
+    start = time.monotonic()
+    command = [str(part) for part in step.command]
+    failed = subprocess.run(command, cwd=ROOT, env=os.environ | step.variables).returncode != 0
+    return f"{'FAILED' if failed else 'ok'}  {step.name}  {time.monotonic() - start:.1f} s", failed
+
+
+def main(everything: bool) -> int:
+    steps = [] if os.environ.get("DJANGO") else list(static_steps())
+    steps += test_steps()
+    steps += pair_steps() if everything else []
+    outcomes = [run(step) for step in steps]
+    print("\n" + "\n".join(line for line, _ in outcomes))
+    return int(any(failed for _, failed in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:] == ["all"]))
