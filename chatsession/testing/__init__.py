@@ -1,0 +1,2 @@
+from chatsession.testing.backends import BackendContract as BackendContract
+from chatsession.testing.backends import FakeBackend as FakeBackend
