@@ -1,0 +1,117 @@
+"""The engine of a process: one background event loop that writes all its answers.
+
+The loop and its thread are the same under WSGI and ASGI, start with the first run, and start anew in a
+forked child. A run knows no request and no connection: readers come and go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from django.db import close_old_connections
+
+from chatsession.conversations import history
+from chatsession.models import Message
+from chatsession.runs.produce import produce
+from chatsession.runs.run import Run
+from chatsession.runs.ticker import Ticker
+from chatsession.signals import message_saved, run_finished
+
+if TYPE_CHECKING:
+    from chatsession.backends.base import Backend, Prompt
+
+logger = logging.getLogger("chatsession.runs")
+
+
+class Engine:
+    """The live runs of this process."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, with a lease of our own: threads and runs stay in the parent of a fork."""
+        self.live: dict[str, Run] = {}
+        self.ticker = Ticker(history.new_id(), self.live, self._ended)
+        #: Whether runs finish inside the request, on its connection. For tests, and where no thread can live.
+        self.inline = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def lease(self) -> str:
+        """The token that this process's runs are written under."""
+        return self.ticker.token
+
+    def start(self, message: Message, backend: Backend, prompt: Prompt) -> Run:
+        """Start writing ``message``, whose row is committed."""
+        run = Run(message)
+        self.live[run.id] = run
+        try:
+            if not self.inline:
+                self.ticker.start()
+                self._ensure_loop().call_soon_threadsafe(self._spawn, run, backend, prompt)
+                return run
+        except RuntimeError:
+            logger.warning("No thread can be started here: answers are written inside their requests")
+            self.inline = True
+        self._run_inline(run, backend, prompt)
+        return run
+
+    def _spawn(self, run: Run, backend: Backend, prompt: Prompt) -> None:
+        # An empty context: nothing of the request (its user, its language, its locals) outlives it.
+        coroutine = self._run(run, backend, prompt)
+        run.attach(asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context()))
+
+    async def _run(self, run: Run, backend: Backend, prompt: Prompt) -> None:
+        await produce(run, backend, prompt)
+        self.ticker.wake()
+
+    def _run_inline(self, run: Run, backend: Backend, prompt: Prompt) -> None:
+        try:
+            contextvars.copy_context().run(asyncio.run, produce(run, backend, prompt))
+            self.ticker.tick()
+        finally:
+            self.live.pop(run.id, None)
+
+    def _ended(self, run: Run) -> None:
+        if self.inline:
+            send_signals(run)
+        elif run_finished.has_listeners(Message) or message_saved.has_listeners(Message):
+            # Not on the ticker's thread: a slow receiver would cost this process its lease.
+            threading.Thread(target=send_signals, args=(run,), name="chatsession-signals").start()
+
+    def _ensure_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(
+                    target=_run_loop, args=(loop,), name="chatsession-runs", daemon=True
+                )
+                thread.start()
+                self._loop = loop
+            return self._loop
+
+
+def send_signals(run: Run) -> None:
+    """Tell the site that a run has ended."""
+    try:
+        message_saved.send_robust(Message, message=run.message)
+        run_finished.send_robust(Message, message=run.message, timings=run.timings())
+    finally:
+        close_old_connections()
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+
+
+engine = Engine()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=engine.reset)

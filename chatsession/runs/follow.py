@@ -1,0 +1,118 @@
+"""Reading a run: from any position, live, in a thread or on an event loop.
+
+A reader gets what there is at once and then at most one batch every 30 ms, longer while its loop lags; all
+that has gathered meanwhile is one delta. A reader that leaves is forgotten; the run goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from asgiref.sync import sync_to_async
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from chatsession.runs.log import Event
+
+#: Seconds of silence after which a reader is given an empty batch: a heartbeat for proxies.
+PING = 15.0
+#: Seconds between two batches. A measured run: 5.8 times the throughput of one batch per token.
+INTERVAL = 0.03
+
+
+class Source(Protocol):
+    """What can be followed: a ``Run`` of this process, or a ``StoredRun``."""
+
+    @property
+    def poll(self) -> float | None:
+        """Seconds between two looks where nobody wakes the reader; None where somebody does."""
+
+    def events_after(self, position: int) -> list[Event]: ...
+    def refresh(self) -> None: ...
+    def subscribe(self, wake: Callable[[], None]) -> None: ...
+    def unsubscribe(self, wake: Callable[[], None]) -> None: ...
+
+
+class Reader:
+    """Where one reader stands."""
+
+    def __init__(self, source: Source, position: int) -> None:
+        self.source = source
+        self.position = position
+        self.finished = False
+        self.silence = PING
+
+    def take(self, waited: float) -> list[Event] | None:
+        """The next batch; empty if it is time for a heartbeat, None if there is nothing to send."""
+        batch = self.source.events_after(self.position)
+        if batch:
+            self.position, self.finished = batch[-1].position, batch[-1].kind == "end"
+        self.silence += waited
+        if not batch and self.silence < PING:
+            return None
+        self.silence = 0.0
+        return batch
+
+    @property
+    def timeout(self) -> float:
+        """Seconds to wait for news at the most."""
+        return self.source.poll or PING
+
+
+def follow(source: Source, position: int) -> Iterator[list[Event]]:
+    """Batches of events behind ``position`` until the end; an empty batch is a heartbeat."""
+    reader, changed, waited = Reader(source, position), threading.Event(), 0.0
+    source.subscribe(changed.set)
+    try:
+        while True:
+            changed.clear()
+            batch = reader.take(waited)
+            if batch is not None:
+                yield batch
+            if reader.finished:
+                return
+            time.sleep(INTERVAL)
+            waited = 0.0 if changed.wait(reader.timeout) else reader.timeout
+            source.refresh()
+    finally:
+        source.unsubscribe(changed.set)
+
+
+async def afollow(source: Source, position: int) -> AsyncIterator[list[Event]]:
+    """See ``follow()``."""
+    reader, changed, waited = Reader(source, position), asyncio.Event(), 0.0
+    loop, interval = asyncio.get_running_loop(), INTERVAL
+
+    def wake() -> None:
+        if not changed.is_set() and not loop.is_closed():
+            loop.call_soon_threadsafe(changed.set)
+
+    source.subscribe(wake)
+    try:
+        while True:
+            changed.clear()
+            batch = reader.take(waited)
+            if batch is not None:
+                yield batch
+            if reader.finished:
+                return
+            before = loop.time()
+            await asyncio.sleep(interval)
+            interval = max(INTERVAL, min(2 * (loop.time() - before - interval), 1.0))
+            waited = 0.0 if await _set_within(changed, reader.timeout) else reader.timeout
+            if source.poll:
+                await sync_to_async(source.refresh)()
+    finally:
+        source.unsubscribe(wake)
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False

@@ -1,0 +1,79 @@
+"""The event log: a pure function of an answer's parts and of how it ended.
+
+An event's position grows by 1 for a structural event and by the number of code points for a delta, so
+any worker that has the stored parts can say what comes after a position. Nothing else is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
+
+Part = dict[str, Any]
+Kind = Literal["start", "start-step", "part-start", "delta", "part-end", "part", "finish-step", "end"]
+
+#: Parts whose text arrives in deltas; all others are one event.
+TEXTUAL = ("text", "reasoning")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an answer ended: a final ``Message.Status``, the usage, and the safe text of an error."""
+
+    status: str
+    usage: dict[str, int]
+    error: str = ""
+
+
+class Event(NamedTuple):
+    """One thing that happened; ``position`` is where a reader stands who has seen it.
+
+    ``part`` is the part it belongs to, ``number`` which one that is; at the end it is the outcome.
+    """
+
+    position: int
+    kind: Kind
+    number: int = 0
+    part: Part = {}
+    text: str = ""
+
+
+def events(parts: Sequence[Part], after: int, outcome: Outcome | None) -> Iterator[Event]:
+    """The events behind position ``after``, everything that waits in a part as one delta.
+
+    ``outcome`` is None while the answer is being written; then the last part is still open.
+    """
+    for event in _all(parts, after, outcome):
+        if event.position > after:
+            yield event
+
+
+def _all(parts: Sequence[Part], after: int, outcome: Outcome | None) -> Iterator[Event]:
+    yield Event(1, "start")
+    yield Event(2, "start-step")
+    at = 2
+    for index, part in enumerate(parts):
+        at += 1
+        if part["type"] not in TEXTUAL:
+            yield Event(at, "part", index, part)
+            continue
+        yield Event(at, "part-start", index, part)
+        seen = min(max(after - at, 0), len(part["text"]))
+        at += len(part["text"])
+        if seen < len(part["text"]):
+            yield Event(at, "delta", index, part, part["text"][seen:])
+        if outcome is not None or index < len(parts) - 1:
+            at += 1
+            yield Event(at, "part-end", index, part)
+    if outcome is not None:
+        yield Event(at + 1, "finish-step")
+        yield Event(at + 2, "end", part=asdict(outcome))
+
+
+def end_position(parts: Sequence[Part], outcome: Outcome | None) -> int:
+    """The position of the last event there is."""
+    last = 0
+    for event in _all(parts, 0, outcome):
+        last = event.position
+    return last

@@ -1,0 +1,103 @@
+"""From a backend's chunks to a run's end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+from django.utils import translation
+from django.utils.translation import gettext as _
+
+from chatsession.backends.base import BackendError, is_async
+from chatsession.models import Message
+from chatsession.runs.log import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chatsession.backends.base import Backend, Prompt
+    from chatsession.runs.run import Run
+
+logger = logging.getLogger("chatsession.runs")
+
+
+async def produce(run: Run, backend: Backend, prompt: Prompt) -> None:
+    """Write the answer. Never raises: whatever happens becomes ``run.ending``."""
+    with translation.override(prompt.language):
+        try:
+            await _consume(run, backend, prompt)
+        except asyncio.CancelledError:
+            status, error = Message.Status.STOPPED, ""
+        except BackendError as refused:
+            logger.warning("Run %s: the backend refused", run.id, exc_info=refused)
+            status, error = Message.Status.ERROR, str(refused.message)
+        except Exception:
+            logger.exception("Run %s failed (request %s)", run.id, run.message.request_id)
+            status, error = Message.Status.ERROR, _("The answer failed. Please try again.")
+        else:
+            status, error = Message.Status.COMPLETE, ""
+    run.ending = Outcome(status, run.usage, error)
+
+
+async def _consume(run: Run, backend: Backend, prompt: Prompt) -> None:
+    if is_async(backend):
+        result: Any = backend.stream(prompt)
+    else:
+        result = await in_thread(lambda: _iterate(run, backend.stream(prompt)))
+    if isinstance(result, AsyncIterator):
+        try:
+            async for chunk in result:
+                run.append(chunk)
+        finally:
+            if (close := getattr(result, "aclose", None)) is not None:
+                await close()
+    elif hasattr(result, "__await__"):
+        run.append(await result)
+
+
+def _iterate(run: Run, result: Any) -> Any:
+    """Consume what a sync backend answered; what only a loop can consume goes back to it."""
+    if isinstance(result, AsyncIterator) or hasattr(result, "__await__"):
+        return result
+    if isinstance(result, str):
+        run.append(result)
+        return None
+    for chunk in result:
+        if run.stopping:
+            break
+        run.append(chunk)
+    if isinstance(result, Iterator) and (close := getattr(result, "close", None)) is not None:
+        close()
+    return None
+
+
+async def in_thread(function: Callable[[], Any]) -> Any:
+    """Run ``function`` in a thread of its own, in this context.
+
+    Not in a pool: a function that never returns would hold a place in it, and keep the process from
+    ending. Cancelled, the wait ends at once and the thread is left to itself.
+    """
+    loop, future = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+    context = contextvars.copy_context()
+
+    def deliver(set_result: Callable[[Any], None], value: Any) -> None:
+        if not future.done():
+            set_result(value)
+
+    def target() -> None:
+        try:
+            outcome = (future.set_result, context.run(function))
+        except BaseException as error:
+            outcome = (future.set_exception, error)
+        finally:
+            connections.close_all()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(deliver, *outcome)
+
+    threading.Thread(target=target, name="chatsession-backend", daemon=True).start()
+    return await future

@@ -1,0 +1,143 @@
+"""A run as its process holds it: the answer so far, and who waits for more of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from chatsession.backends.base import Reasoning, Source, Usage
+from chatsession.runs.log import Outcome, Part, events
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from chatsession.backends.base import Chunk
+    from chatsession.models import Message
+    from chatsession.runs.log import Event
+
+
+class Run:
+    """The live side of one answer. Written by its producer and the ticker, read from any thread.
+
+    ``outcome`` is set once, after the database has it (or has refused it): that is what readers see as the
+    end. ``ending`` is what the producer wants it to be.
+    """
+
+    poll = None
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.id: str = message.run_id or ""
+        self.usage: dict[str, int] = {}
+        self.ending: Outcome | None = None
+        self.outcome: Outcome | None = None
+        self.stopping = False
+        #: Whether the parts have grown since the ticker took them last.
+        self.dirty = False
+        self.ended = threading.Event()
+        self.task: asyncio.Task[None] | None = None
+        self.started = time.monotonic()
+        self.first_token: float | None = None
+        self._parts: list[Part] = []
+        self._pieces: list[str] = []
+        self._lock = threading.Lock()
+        self._wakers: set[Callable[[], None]] = set()
+
+    def append(self, chunk: Chunk) -> None:
+        """Add what the backend yielded; nothing once the run is ending."""
+        if self.ending is not None:
+            return
+        if isinstance(chunk, Usage):
+            self.usage = {"inputTokens": chunk.input_tokens, "outputTokens": chunk.output_tokens}
+            return
+        with self._lock:
+            self._add(chunk)
+            self.dirty = True
+        if self.first_token is None:
+            self.first_token = time.monotonic()
+        self.notify()
+
+    def _add(self, chunk: str | Reasoning | Source) -> None:
+        if isinstance(chunk, Source):
+            self._join()
+            source = {"type": "source-url", "sourceId": f"s{len(self._parts)}"}
+            self._parts.append(source | {"url": clean(chunk.url), "title": clean(chunk.title)})
+            return
+        kind, text = ("reasoning", chunk.text) if isinstance(chunk, Reasoning) else ("text", chunk)
+        if not text:
+            return
+        if not self._parts or self._parts[-1]["type"] != kind:
+            self._join()
+            self._parts.append({"type": kind, "text": ""})
+        self._pieces.append(clean(text))
+
+    def _join(self) -> None:
+        # Pieces are joined when somebody looks, not at every token: that would copy the text each time.
+        if self._pieces:
+            part = self._parts[-1]
+            self._parts[-1] = part | {"text": part["text"] + "".join(self._pieces)}
+            self._pieces.clear()
+
+    def parts(self) -> list[Part]:
+        """The answer so far; the list is the caller's, its parts are never changed."""
+        with self._lock:
+            self._join()
+            return list(self._parts)
+
+    def events_after(self, position: int) -> list[Event]:
+        """All events behind ``position``, deltas joined."""
+        outcome = self.outcome
+        return list(events(self.parts(), position, outcome))
+
+    def refresh(self) -> None:
+        """Nothing: this is where the news comes from."""
+
+    def end(self, outcome: Outcome) -> None:
+        """Announce the end, after it was written."""
+        self.outcome = self.ending = outcome
+        self.ended.set()
+        self.notify()
+
+    def stop(self) -> None:
+        """Break the producer off; what is written so far stays. Any thread, any number of times."""
+        with self._lock:
+            task = None if self.stopping else self.task
+            self.stopping = True
+        if task is not None:
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
+    def attach(self, task: asyncio.Task[None]) -> None:
+        """The producer is ``task``; cancelled at once if the stop came first."""
+        with self._lock:
+            self.task, stopped = task, self.stopping
+        if stopped:
+            task.cancel()
+
+    def timings(self) -> dict[str, float | None]:
+        """Seconds from the start to the first token (None: there was none) and until now."""
+        first = None if self.first_token is None else self.first_token - self.started
+        return {"first_token": first, "total": time.monotonic() - self.started}
+
+    def notify(self) -> None:
+        """Wake the readers that wait."""
+        for wake in tuple(self._wakers):
+            wake()
+
+    def subscribe(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` (thread-safe, quick) after every change until ``unsubscribe``."""
+        with self._lock:
+            self._wakers = self._wakers | {wake}
+
+    def unsubscribe(self, wake: Callable[[], None]) -> None:
+        """Forget a reader. The run goes on without it."""
+        with self._lock:
+            self._wakers = self._wakers - {wake}
+
+
+def clean(text: str) -> str:
+    """``text`` as every database stores it: no NUL, no lone surrogates (PostgreSQL refuses both)."""
+    if text.isascii():
+        return text.replace("\0", "\ufffd")
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

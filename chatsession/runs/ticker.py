@@ -1,0 +1,149 @@
+"""The one thread of a process that writes its runs.
+
+Once a second, and at once when a run ends: renew the worker's lease, write the texts that grew and the
+runs that ended, read the stop flags, all in one transaction; then announce the ends. One thread and one
+connection however many runs there are.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from django.db import DatabaseError, InterfaceError, close_old_connections, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from chatsession.conversations import history
+from chatsession.models import Message, Worker
+from chatsession.runs import stored
+from chatsession.runs.log import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from chatsession.runs.run import Run
+
+logger = logging.getLogger("chatsession.runs")
+#: Seconds between two writes.
+TICK = 1.0
+
+
+class Ticker:
+    """Writes the runs of ``live`` under the lease ``token``."""
+
+    def __init__(self, token: str, live: dict[str, Run], on_end: Callable[[Run], None]) -> None:
+        self.token = token
+        self.live = live
+        self.on_end = on_end
+        self.renewed = 0.0
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start the thread if it is not there. Raises ``RuntimeError`` where no thread can live."""
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                thread = threading.Thread(target=self._loop, name="chatsession-ticker", daemon=True)
+                thread.start()
+                self._thread = thread
+
+    def wake(self) -> None:
+        """Write now."""
+        self._wake.set()
+
+    def hold_lease(self) -> None:
+        """Make sure that others see this worker alive; called before a run's row appears."""
+        if time.monotonic() - self.renewed > stored.LEASE / 4:
+            renew(self.token)
+            self.renewed = time.monotonic()
+
+    def _loop(self) -> None:
+        while True:
+            self._wake.wait(TICK if self.live else None)
+            self._wake.clear()
+            try:
+                self.tick()
+            except (DatabaseError, InterfaceError):
+                logger.exception("Could not write the runs of this process; trying again")
+                self._give_up_when_stale()
+            except Exception:
+                logger.exception("The ticker failed; it goes on")
+            finally:
+                close_old_connections()
+
+    def tick(self) -> None:
+        """One round."""
+        runs = list(self.live.values())
+        if not runs:
+            return
+        try:
+            with transaction.atomic(history.database()):
+                renew(self.token)
+                ended = [(run, write(run, self.token)) for run in runs]
+                stops = stop_flags(run.id for run in runs)
+        except Exception:
+            for run in runs:
+                run.dirty = True
+            raise
+        self.renewed = time.monotonic()
+        for run, after_commit in ended:
+            after_commit()
+            if run.id in stops:
+                run.stop()
+            if run.outcome is not None:
+                self.live.pop(run.id, None)
+                self.on_end(run)
+
+    def _give_up_when_stale(self) -> None:
+        if time.monotonic() - self.renewed > stored.LEASE:
+            for run in list(self.live.values()):
+                lose(run)
+                self.live.pop(run.id, None)
+
+
+def renew(token: str) -> None:
+    """Renew the lease by the database's clock, so that workers need not agree on the time."""
+    rows = Worker.objects.using(history.database())
+    if not rows.filter(token=token).update(renewed_at=Now()):
+        rows.bulk_create([Worker(token=token, renewed_at=Now())], ignore_conflicts=True)
+
+
+def write(run: Run, token: str) -> Callable[[], None]:
+    """Write what is new in a run; answers what is to be done once it is committed."""
+    ending = run.ending
+    if ending is not None:
+        parts = run.parts()
+        if not stored.finish(run.message, token, ending, parts=parts):
+            return lambda: lose(run)
+        return lambda: announce(run, ending)
+    if not run.dirty:
+        return lambda: None
+    run.dirty = False
+    rows = Message.objects.using(history.database()).filter(**stored.own(run.message, token))
+    if not rows.update(parts=run.parts()):
+        return lambda: lose(run)
+    return lambda: None
+
+
+def stop_flags(run_ids: Iterable[str]) -> set[str]:
+    """The runs that somebody asked to stop."""
+    flagged = Message.objects.using(history.database()).filter(run_id__in=list(run_ids), stop_requested=True)
+    return {run_id for run_id in flagged.values_list("run_id", flat=True) if run_id}
+
+
+def announce(run: Run, outcome: Outcome) -> None:
+    """Tell the readers that a run has ended; its row says so already."""
+    run.end(outcome)
+    message = run.message
+    message.parts, message.status, message.usage = run.parts(), outcome.status, outcome.usage
+    message.error, message.finished_at = outcome.error, timezone.now()
+
+
+def lose(run: Run) -> None:
+    """The run is another worker's now, or was deleted: stop writing it."""
+    run.stop()
+    run.end(Outcome(Message.Status.INTERRUPTED, run.usage))
