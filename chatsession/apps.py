@@ -12,3 +12,11 @@ class ChatSessionConfig(AppConfig):
     name = "chatsession"
     verbose_name = _("Chat and sessions")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Wire what the rest of Django is to tell us."""
+        from django.contrib.auth.signals import user_logged_in
+
+        from chatsession.views.owners import claim_at_login
+
+        user_logged_in.connect(claim_at_login, dispatch_uid="chatsession.claim")

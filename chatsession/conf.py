@@ -24,6 +24,10 @@ class Settings:
     def _get(self, name: str, default: Any) -> Any:
         return getattr(settings, "CHATSESSION", {}).get(name, default)
 
+    def _get_callable(self, name: str) -> Any:
+        path = self._get(name, None)
+        return import_string(path) if isinstance(path, str) else path
+
     @property
     def MODELS(self) -> Mapping[str, Mapping[str, Any]]:
         """Named models: alias -> {"BACKEND": dotted path, "OPTIONS": keyword arguments}."""
@@ -37,8 +41,7 @@ class Settings:
     @property
     def OWNER(self) -> Callable[[HttpRequest], str | None] | None:
         """Dotted path of ``request -> owner key or None``; None: the user, else the guest's session."""
-        path = self._get("OWNER", None)
-        return import_string(path) if isinstance(path, str) else path
+        return cast("Callable[[HttpRequest], str | None] | None", self._get_callable("OWNER"))
 
     @property
     def PERMISSIONS(self) -> Mapping[str, str]:
@@ -73,8 +76,7 @@ class Settings:
     @property
     def CLIENT_IP(self) -> Callable[[HttpRequest], str | None] | None:
         """Dotted path of ``request -> IP address or None``; None: ``REMOTE_ADDR``."""
-        path = self._get("CLIENT_IP", None)
-        return import_string(path) if isinstance(path, str) else path
+        return cast("Callable[[HttpRequest], str | None] | None", self._get_callable("CLIENT_IP"))
 
 
 conf = Settings()

@@ -1,6 +1,20 @@
-"""``path("chat/", include("chatsession.urls"))``: the page and its API."""
+"""``path("chat/", include("chatsession.urls"))``: the page and its API.
+
+The API's paths have no trailing slash: the AI SDK builds them so.
+"""
 
 from __future__ import annotations
 
+from django.urls import path
+
+from chatsession.views import chat, conversations
+
 app_name = "chatsession"
-urlpatterns: list[object] = []
+urlpatterns = [
+    path("api/chat", chat.chat, name="chat"),
+    path("api/chat/<str:public_id>/stream", chat.chat_stream, name="stream"),
+    path("api/chat/<str:public_id>/stop", chat.chat_stop, name="stop"),
+    path("api/conversations", conversations.conversations, name="conversations"),
+    path("api/conversations/<str:public_id>", conversations.conversation, name="conversation"),
+    path("api/conversations/<str:public_id>/messages", conversations.messages, name="messages"),
+]

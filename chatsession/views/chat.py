@@ -1,0 +1,151 @@
+"""``POST chat``, ``GET chat/<id>/stream``, ``POST chat/<id>/stop``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.http import HttpResponse
+
+from chatsession.conversations import history
+from chatsession.conversations.turns import Ask
+from chatsession.exceptions import InvalidRequest, NotFound, PermissionDenied
+from chatsession.forms import ChatForm
+from chatsession.models import Message
+from chatsession.protocols.ui_stream import parse_event_id
+from chatsession.runs import service
+from chatsession.views.api import answer, endpoint, language_of, read_json, request_id, require
+from chatsession.views.owners import owner_of
+from chatsession.views.streams import stream
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
+
+    from chatsession.models import Conversation
+
+#: The form's names for what the request calls otherwise.
+PARAMS = {"message_id": "message.id", "text": "message.parts"}
+
+
+def post(request: HttpRequest) -> HttpResponseBase:
+    """Ask, and follow the answer."""
+    ask = ask_from(request, read_json(request))
+    turn, source = service.send(ask)
+    response = stream(request, turn.answer, turn.question.public_id, source, position=0)
+    if turn.attached:
+        response["X-Chat-Attached"] = "1"
+    return response
+
+
+def ask_from(request: HttpRequest, body: dict[str, Any]) -> Ask:
+    """The body of ``POST chat`` as an ``Ask``. Raises ``InvalidRequest``, ``TooLarge``, ``PermissionDenied``.
+
+    Of a posted history only the last message counts: the history is the server's.
+    """
+    again = body.get("trigger") == "regenerate-message"
+    message = {} if again else last_message(body)
+    fields = {
+        "id": body.get("id"),
+        "message_id": body.get("messageId") if again else message.get("id"),
+        "text": "" if again else text_in(message),
+        "trigger": body.get("trigger"),
+        "model": body.get("model"),
+    }
+    data = require(ChatForm(fields), PARAMS)
+    params = body.get("params") or {}
+    if not isinstance(params, dict):
+        raise InvalidRequest(param="params")
+    owner = owner_of(request, create=True)
+    if owner is None:
+        raise PermissionDenied
+    return Ask(
+        owner=owner,
+        conversation_id=data["id"] or history.new_id(),
+        message_id=data["message_id"],
+        text=None if again else data["text"],
+        model=data["model"] or "default",
+        params=params,
+        language=language_of(request),
+        request_id=request_id(request),
+        session_handle=getattr(request.session, "handle", ""),
+        user_id=user_id(request),
+    )
+
+
+def user_id(request: HttpRequest) -> str | None:
+    """The primary key of the request's user as text, None for a guest."""
+    user = getattr(request, "user", None)
+    return str(user.pk) if user is not None and user.is_authenticated else None
+
+
+def last_message(body: dict[str, Any]) -> dict[str, Any]:
+    """The user message to answer: ``message``, or the last of ``messages``."""
+    message = body.get("message")
+    if message is None and isinstance(body.get("messages"), list) and body["messages"]:
+        message = body["messages"][-1]
+    if not isinstance(message, dict) or message.get("role", "user") != "user":
+        raise InvalidRequest(param="message")
+    return message
+
+
+def text_in(message: dict[str, Any]) -> str:
+    """The text of a posted UI message. Raises ``InvalidRequest`` for parts that are no text."""
+    parts = message.get("parts")
+    if not isinstance(parts, list):
+        raise InvalidRequest(param="message.parts")
+    return "".join(_text_of(part) for part in parts)
+
+
+def _text_of(part: Any) -> str:
+    text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
+    if not isinstance(text, str):
+        raise InvalidRequest(param="message.parts")
+    return text
+
+
+def own_conversation(request: HttpRequest, public_id: str) -> Conversation:
+    """The visitor's conversation of this ID. Raises ``NotFound``."""
+    owner = owner_of(request)
+    if owner is None or "\0" in public_id:
+        raise NotFound
+    return history.get_conversation(owner, public_id)
+
+
+def get_stream(request: HttpRequest, public_id: str) -> HttpResponseBase:
+    """Follow the running answer, or what came after the client's position; 204 if there is neither."""
+    conversation = own_conversation(request, public_id)
+    cursor = request.headers.get("Last-Event-ID") or request.GET.get("after", "")
+    run_id = request.GET.get("run", "") or cursor.partition(":")[0]
+    message = service.active_answer(conversation, run_id)
+    if message is None and run_id:
+        message = service.active_answer(conversation)
+    position = parse_event_id(cursor, message.run_id or "") if message else 0
+    if message is None or (not cursor and message.run_id != conversation.active_run):
+        return HttpResponse(status=204)
+    if not service.has_news(message, position):
+        return HttpResponse(status=204)
+    return stream(request, message, parent_of(message), service.source_of(message), position)
+
+
+def parent_of(message: Message) -> str:
+    """The public ID of the question."""
+    return message.parent.public_id if message.parent else ""
+
+
+def post_stop(request: HttpRequest, public_id: str) -> HttpResponseBase:
+    """Stop the running answer, or that of ``runId`` and no other. Idempotent."""
+    run_id = read_json(request).get("runId") or ""
+    if not isinstance(run_id, str):
+        raise InvalidRequest(param="runId")
+    conversation = own_conversation(request, public_id)
+    message = service.active_answer(conversation, run_id)
+    if message is None:
+        return answer({"stopped": False, "runId": run_id or None, "status": None})
+    message = service.stop(message)
+    stopped = message.status == Message.Status.STOPPED
+    return answer({"stopped": stopped, "runId": message.run_id, "status": message.status})
+
+
+chat = endpoint("chat", POST=post)
+chat_stream = endpoint("chat", GET=get_stream)
+chat_stop = endpoint("chat", POST=post_stop)

@@ -1,0 +1,104 @@
+"""A followed answer as a streaming response, on whatever server this request came by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connections
+from django.http import StreamingHttpResponse
+
+from chatsession import rendering
+from chatsession.protocols import ui_stream
+from chatsession.runs.follow import afollow, follow
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from django.http import HttpRequest
+
+    from chatsession.models import Message
+    from chatsession.runs.follow import Source
+    from chatsession.runs.log import Event
+
+
+class Encoder:
+    """Batches of events to bytes; adds the rendered blocks where the page asked for them."""
+
+    def __init__(self, head: ui_stream.Head, *, render: bool) -> None:
+        self.head = head
+        self.render = render
+        self.text = ""
+        self.start = 0
+        self.blocks = 0
+
+    def encode(self, batch: list[Event]) -> bytes:
+        """The frames of one batch."""
+        return ui_stream.encode(self.head, batch) + b"".join(self._rendered(batch))
+
+    def _rendered(self, batch: list[Event]) -> Iterator[bytes]:
+        for event in batch if self.render else ():
+            if event.part.get("type") == "text":
+                self.text += event.text
+                final = event.kind == "part-end"
+                # A block settles at a line's end at the earliest.
+                if final or "\n" in event.text:
+                    yield from self._settled(final=final)
+
+    def _settled(self, *, final: bool) -> Iterator[bytes]:
+        blocks, self.start = rendering.settled(self.text, self.start, final=final)
+        for html in blocks:
+            yield ui_stream.transient("block", {"i": self.blocks, "html": html})
+            self.blocks += 1
+        if final:
+            self.text, self.start = "", 0
+
+
+def stream(
+    request: HttpRequest, message: Message, parent_id: str, source: Source, position: int
+) -> StreamingHttpResponse:
+    """The response that follows ``source`` from ``position``.
+
+    Django buffers the wrong kind of iterator whole (measured: the first byte after the last token), so the
+    kind is the request's: async under ASGI, sync under WSGI.
+    """
+    head = ui_stream.Head(
+        run_id=message.run_id or "",
+        message_id=message.public_id,
+        parent_id=parent_id,
+        model=message.model,
+        request_id=message.request_id,
+    )
+    render = request.headers.get("X-Chat-Render") == "html"
+    encoder = Encoder(head, render=render)
+    release_connections()
+    body = (
+        abody(encoder, source, position)
+        if isinstance(request, ASGIRequest)
+        else sbody(encoder, source, position)
+    )
+    return StreamingHttpResponse(body, content_type=ui_stream.CONTENT_TYPE, headers=ui_stream.HEADERS)
+
+
+def sbody(encoder: Encoder, source: Source, position: int) -> Iterator[bytes]:
+    """See ``abody()``."""
+    for batch in follow(source, position):
+        yield encoder.encode(batch)
+
+
+async def abody(encoder: Encoder, source: Source, position: int) -> AsyncIterator[bytes]:
+    """The bytes of the answer as they come."""
+    async for batch in afollow(source, position):
+        if encoder.render and batch:
+            # Markdown takes milliseconds a block: not on the server's loop.
+            yield await sync_to_async(encoder.encode, thread_sensitive=False)(batch)
+        else:
+            yield encoder.encode(batch)
+
+
+def release_connections() -> None:
+    """Hold no database connection while streaming; a test's open transaction stays."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
