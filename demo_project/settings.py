@@ -67,6 +67,7 @@ DATABASES = {
 }
 
 USE_TZ = True
+TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("ja", "日本語")]
 
@@ -77,14 +78,14 @@ CSRF_COOKIE_SECURE = not DEBUG
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "/chat/"
 
 CHATSESSION: dict[str, Any] = {}
-if {"OPENAI_BASE_URL", "OPENAI_API_KEY"} & os.environ.keys():
+if os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_KEY"):
     CHATSESSION["MODELS"] = {
         "default": {
             "BACKEND": "chatsession.backends.openai.OpenAIBackend",
             "OPTIONS": {
                 "model": os.environ.get("OPENAI_MODEL", "gpt-4o-mini"),
-                "base_url": os.environ.get("OPENAI_BASE_URL"),
-                "api_key": os.environ.get("OPENAI_API_KEY"),
+                "base_url": os.environ.get("OPENAI_BASE_URL") or None,
+                "api_key": os.environ.get("OPENAI_API_KEY") or None,
             },
         }
     }

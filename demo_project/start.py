@@ -103,15 +103,19 @@ def dependency_group(name: str) -> list[str]:
 
 def demo_requirements() -> list[str]:
     """What the chosen language model and database need beyond the package."""
-    extra = "[openai]" if {"OPENAI_BASE_URL", "OPENAI_API_KEY"} & os.environ.keys() else ""
+    openai = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_KEY")
     postgres = os.environ.get("DATABASE_URL", "").startswith("postgres")
-    return ["-e", f"{ROOT}{extra}", *(["psycopg[binary]"] if postgres else [])]
+    return ["-e", f"{ROOT}{'[openai]' if openai else ''}", *(["psycopg[binary]"] if postgres else [])]
+
+
+def stamp_of(requirements: list[str]) -> str:
+    wanted = "\n".join([(ROOT / "pyproject.toml").read_text(), *requirements])
+    return hashlib.sha256(wanted.encode()).hexdigest()
 
 
 def install(requirements: list[str]) -> None:
-    """Bring the requirements into ``.venv`` unless its stamps say that they are there."""
-    wanted = "\n".join([(ROOT / "pyproject.toml").read_text(), *requirements])
-    stamp = hashlib.sha256(wanted.encode()).hexdigest()
+    """Bring the requirements into the venv unless its stamps say that they are there."""
+    stamp = stamp_of(requirements)
     stamps = STAMPS.read_text().split() if STAMPS.exists() and PYTHON.exists() else []
     if stamp in stamps:
         return
