@@ -40,16 +40,19 @@ class Ticker:
         self.on_end = on_end
         self.renewed = 0.0
         self._wake = threading.Event()
+        self._idle = False
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Start the thread if it is not there. Raises ``RuntimeError`` where no thread can live."""
+        """Attend to a run just added to ``live``. Raises ``RuntimeError`` where no thread can live."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 thread = threading.Thread(target=self._loop, name="chatsession-ticker", daemon=True)
                 thread.start()
                 self._thread = thread
+        if self._idle:
+            self._wake.set()
 
     def wake(self) -> None:
         """Write now."""
@@ -63,7 +66,10 @@ class Ticker:
 
     def _loop(self) -> None:
         while True:
+            # Set before looking at the runs: start() adds one, then looks at this.
+            self._idle = True
             self._wake.wait(TICK if self.live else None)
+            self._idle = False
             self._wake.clear()
             try:
                 self.tick()

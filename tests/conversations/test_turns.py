@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+from django.db import close_old_connections
+
+from chatsession.conversations import history, turns
+from chatsession.conversations.turns import Ask
+from chatsession.conversations.window import MAX_CHARS, window
+from chatsession.exceptions import NotFound, NothingToAnswer, RunActive
+from chatsession.models import Conversation, Message
+from tests.conversations.test_history import converse, never_dead, texts
+
+pytestmark = pytest.mark.django_db
+
+
+def ask(text: str | None = "hello", message_id: str = "m1", conversation_id: str = "c", **fields) -> Ask:
+    return Ask(owner="user:1", conversation_id=conversation_id, message_id=message_id, text=text, **fields)
+
+
+def begin(*args, **fields) -> turns.Turn:
+    return turns.begin(ask(*args, **fields), never_dead)
+
+
+def end(turn: turns.Turn, status: str = "complete") -> None:
+    Message.objects.filter(pk=turn.answer.pk).update(status=status)
+    Conversation.objects.filter(pk=turn.conversation.pk).update(active_run=None)
+
+
+def test_a_turn_is_a_question_and_its_pending_answer_under_the_conversations_lease():
+    turn = begin("What is a\nsession?", lease="worker", request_id="r")
+
+    conversation = Conversation.objects.get()
+    assert conversation.title == "What is a"
+    assert conversation.active_run == turn.answer.run_id
+    assert [m.role for m in history.branch(conversation)] == ["user", "assistant"]
+    assert (turn.answer.status, turn.answer.lease, turn.answer.request_id) == ("streaming", "worker", "r")
+
+
+def test_the_same_send_attaches_to_the_first_one_while_it_runs_and_when_it_is_done():
+    first = begin()
+    running = begin()
+    end(first)
+    done = begin()
+
+    assert (running.attached, done.attached) == (True, True)
+    assert {first.answer.pk, running.answer.pk, done.answer.pk} == {first.answer.pk}
+    assert Message.objects.count() == 2
+
+
+@pytest.mark.parametrize("status", ["error", "interrupted"])
+def test_the_same_send_answers_anew_after_a_failure(status):
+    first = begin()
+    end(first, status)
+
+    again = begin()
+
+    assert not again.attached
+    assert again.question.pk == first.question.pk
+    assert again.answer.pk != first.answer.pk
+
+
+def test_another_send_is_refused_while_an_answer_is_written_and_nothing_is_stored():
+    first = begin()
+
+    with pytest.raises(RunActive) as refused:
+        begin("other", "m2")
+
+    assert refused.value.run_id == first.answer.run_id
+    assert Message.objects.count() == 2
+
+
+def test_a_dead_run_gives_its_lease_back_to_the_next_send():
+    first = begin()
+
+    def dead(message: Message) -> bool:
+        end(first, "interrupted")
+        return True
+
+    second = turns.begin(ask("other", "m2"), dead)
+
+    assert second.question.parent_id == first.answer.pk
+
+
+def test_the_same_id_with_another_text_is_an_edit_beside_the_first():
+    end(begin("hello", "m1"))
+    end(begin("and?", "m2"))
+
+    edited = begin("goodbye", "m1")
+
+    first = Message.objects.get(public_id="m1")
+    assert edited.question.parent_id == first.parent_id
+    assert edited.question.public_id != "m1"
+    assert Message.objects.filter(role="user").count() == 3
+    assert begin("goodbye", "m1").attached
+
+
+def test_answering_again_makes_a_sibling_answer():
+    first = begin()
+    end(first)
+
+    by_answer = begin(None, first.answer.public_id)
+    end(by_answer)
+    by_default = begin(None, "")
+
+    assert {by_answer.question.pk, by_default.question.pk} == {first.question.pk}
+    assert Message.objects.filter(role="assistant", parent=first.question).count() == 3
+    assert by_default.conversation.leaf_id == by_default.answer.pk
+
+
+def test_answering_again_needs_something_to_answer():
+    with pytest.raises(NotFound):
+        begin(None, "")
+    history.create_conversation("user:1", "c")
+    with pytest.raises(NothingToAnswer):
+        begin(None, "")
+    with pytest.raises(NotFound):
+        begin(None, "unknown")
+
+
+def test_the_window_drops_whole_oldest_turns_and_never_the_question():
+    conversation = converse("user:1", "c", "a" * (MAX_CHARS // 2), "b", "c")
+    last = Message.objects.get(role="user", parts=[{"type": "text", "text": "c"}])
+
+    assert [role for role, _ in window(conversation, last)] == ["user", "assistant", "user"]
+    assert window(conversation, last)[-1] == ("user", "c")
+
+
+def test_a_failed_answer_is_not_shown_to_the_model():
+    turn = begin()
+    Message.objects.filter(pk=turn.answer.pk).update(parts=[{"type": "text", "text": "half an ans"}])
+    end(turn, "error")
+    following = begin("again", "m2")
+
+    assert window(following.conversation, following.question) == [("user", "hello"), ("user", "again")]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("existing", [False, True])
+def test_one_message_sent_by_eight_threads_is_one_turn(existing):
+    if existing:
+        converse("user:1", "c", "before")
+    seen, barrier = [], threading.Barrier(8)
+
+    def send() -> None:
+        barrier.wait()
+        try:
+            seen.append(begin("at once", "twice"))
+        finally:
+            close_old_connections()
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len({turn.answer.pk for turn in seen}) == 1
+    assert [turn.attached for turn in seen].count(False) == 1
+    assert texts(list(Message.objects.filter(role="user")))[-1:] == ["at once"]
+    assert Message.objects.filter(sent_hash=history.digest("twice")).count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_eight_different_messages_at_once_one_runs_and_seven_are_told_so():
+    converse("user:1", "c", "before")
+    results, barrier = [], threading.Barrier(8)
+
+    def send(number: int) -> None:
+        barrier.wait()
+        try:
+            results.append(begin(f"text {number}", f"m{number}").answer.run_id)
+        except RunActive as refused:
+            results.append(("refused", refused.run_id))
+        finally:
+            close_old_connections()
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    [winner] = [result for result in results if isinstance(result, str)]
+    assert results.count(("refused", winner)) == 7
+    assert Message.objects.count() == 4

@@ -1,0 +1,365 @@
+"""Runs on the real background loop and ticker; what a client reads is what the database has."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+from django.db import connections
+from django.test import override_settings
+
+from chatsession.backends.base import BackendError, Reasoning, Source, Usage
+from chatsession.conversations.turns import Ask
+from chatsession.models import Conversation, Message, Worker
+from chatsession.runs import service, stored
+from chatsession.runs.engine import engine
+from chatsession.runs.follow import afollow, follow
+from chatsession.runs.run import Run
+from chatsession.signals import run_finished, run_started
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Backend:
+    """Calls a function for its stream."""
+
+    def __init__(self, function) -> None:
+        self.stream = function
+
+
+class Gate:
+    """An async backend that writes a word and then waits to be let on."""
+
+    def __init__(self) -> None:
+        self.written = threading.Event()
+        self.open = threading.Event()
+        self.closed = threading.Event()
+
+    async def stream(self, prompt):
+        try:
+            yield "first "
+            self.written.set()
+            while not self.open.is_set():
+                await asyncio.sleep(0.01)
+            yield "second"
+        finally:
+            self.closed.set()
+
+
+def send(backend, text: str = "hello", conversation_id: str = "c", message_id: str = "m1"):
+    with override_settings(CHATSESSION={"MODELS": {"default": {"BACKEND": backend}}}):
+        return service.send(
+            Ask(owner="user:1", conversation_id=conversation_id, message_id=message_id, text=text)
+        )
+
+
+def text_of(source, position: int = 0) -> str:
+    return "".join(event.text for batch in follow(source, position) for event in batch)
+
+
+def stored_answer() -> Message:
+    return Message.objects.get(role="assistant")
+
+
+def test_an_answer_is_stored_before_its_end_is_announced():
+    _, run = send(Backend(lambda prompt: iter(["Good ", "day", Usage(1, 2)])))
+
+    kinds = [event.kind for batch in follow(run, 0) for event in batch]
+
+    assert kinds[-1] == "end"
+    answer = stored_answer()
+    assert (answer.status, answer.parts) == ("complete", [{"type": "text", "text": "Good day"}])
+    assert answer.usage == {"inputTokens": 1, "outputTokens": 2}
+    assert answer.finished_at is not None
+    assert Conversation.objects.get().active_run is None
+
+
+async def _coroutine(prompt):
+    return "as a whole"
+
+
+async def _generator(prompt):
+    for word in ("as ", "a ", "whole"):
+        yield word
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda prompt: "as a whole",
+        lambda prompt: iter(["as ", "a ", "whole"]),
+        lambda prompt: ["as ", "a ", "whole"],
+        lambda prompt: _generator(prompt),
+        lambda prompt: _coroutine(prompt),
+        _generator,
+        _coroutine,
+    ],
+    ids=["text", "iterator", "list", "async-iterator", "awaitable", "async-generator", "coroutine"],
+)
+def test_every_kind_of_function_is_a_backend(function):
+    _, run = send(Backend(function))
+
+    assert text_of(run) == "as a whole"
+
+
+def test_parts_keep_their_order_and_kind():
+    chunks = [Reasoning("hm"), Reasoning("m"), "See ", Source("https://example.com/", "it"), "there"]
+    _, run = send(Backend(lambda prompt: iter(chunks)))
+
+    text_of(run)
+
+    assert stored_answer().parts == [
+        {"type": "reasoning", "text": "hmm"},
+        {"type": "text", "text": "See "},
+        {"type": "source-url", "sourceId": "s2", "url": "https://example.com/", "title": "it"},
+        {"type": "text", "text": "there"},
+    ]
+
+
+def test_what_no_database_stores_is_replaced():
+    _, run = send(Backend(lambda prompt: iter(["a\0b", "\ud83d", "日本"])))
+
+    assert text_of(run) == "a\ufffdb?日本"
+    assert stored_answer().parts[0]["text"] == "a\ufffdb?日本"
+
+
+def test_a_reader_that_leaves_does_not_end_the_run_and_a_second_one_follows_from_any_position():
+    gate = Gate()
+    _, run = send(gate)
+    reader = follow(run, 0)
+    assert next(reader)[0].kind == "start"
+    gate.written.wait(5)
+    reader.close()
+
+    gate.open.set()
+
+    assert text_of(run, position=3 + len("first ")) == "second"
+    assert text_of(run, position=5) == "rst second"
+    assert stored_answer().parts[0]["text"] == "first second"
+
+
+def test_an_async_reader_sees_the_same_as_a_sync_one():
+    _, run = send(Backend(_generator))
+
+    async def read() -> str:
+        return "".join([event.text async for batch in afollow(run, 0) for event in batch])
+
+    assert asyncio.run(read()) == text_of(run) == "as a whole"
+
+
+def test_the_first_words_are_read_while_the_rest_is_not_written_yet():
+    gate = Gate()
+    _, run = send(gate)
+    reader = follow(run, 0)
+
+    seen = ""
+    while "first" not in seen:
+        seen += "".join(event.text for event in next(reader))
+
+    assert not gate.open.is_set()
+    gate.open.set()
+    assert "".join(event.text for batch in reader for event in batch) == "second"
+
+
+def test_stop_ends_the_backend_at_once_and_keeps_what_is_written():
+    gate = Gate()
+    _, run = send(gate)
+    gate.written.wait(5)
+
+    answer = service.stop(stored_answer())
+
+    assert gate.closed.wait(5)
+    assert answer.status == "stopped"
+    assert stored_answer().parts == [{"type": "text", "text": "first "}]
+    assert [event.kind for batch in follow(run, 0) for event in batch][-1] == "end"
+    assert service.stop(stored_answer()).status == "stopped"
+
+
+def test_a_sync_backend_that_sleeps_is_stopped_at_once_and_its_later_output_dropped():
+    written, wake, returned = threading.Event(), threading.Event(), threading.Event()
+
+    def answer(prompt):
+        yield "first"
+        written.set()
+        wake.wait(10)
+        yield "too late"
+        returned.set()
+
+    _, run = send(Backend(answer))
+    written.wait(5)
+    began = time.monotonic()
+    assert service.stop(stored_answer()).status == "stopped"
+    assert time.monotonic() - began < service.STOP_PATIENCE
+    wake.set()
+
+    assert text_of(run) == "first"
+    assert not returned.wait(0.2)
+
+
+def test_a_stop_before_the_run_begins_is_not_lost():
+    run = Run(Message(run_id="r"))
+    run.stop()
+
+    async def begin() -> None:
+        task = asyncio.create_task(asyncio.sleep(10))
+        run.attach(task)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(begin())
+
+
+def test_a_refusal_of_the_backend_is_shown_and_any_other_error_is_not(caplog):
+    def refuse(prompt):
+        yield "half"
+        raise BackendError("The model is resting.")
+
+    def fail(prompt):
+        yield "half"
+        raise ValueError("secret detail")
+
+    _, refused = send(Backend(refuse), conversation_id="c1")
+    _, failed = send(Backend(fail), conversation_id="c2", message_id="m2")
+    ends = [[event for batch in follow(run, 0) for event in batch][-1] for run in (refused, failed)]
+
+    assert [end.part["status"] for end in ends] == ["error", "error"]
+    assert ends[0].part["error"] == "The model is resting."
+    assert "secret" not in ends[1].part["error"]
+    assert "secret detail" in caplog.text
+    assert not Conversation.objects.exclude(active_run=None).exists()
+
+
+def test_the_run_lives_in_a_fresh_context_but_speaks_the_visitors_language():
+    from contextvars import ContextVar
+
+    from django.utils.translation import get_language
+
+    mark = ContextVar("mark", default="none")
+    mark.set("the request's")
+
+    async def answer(prompt):
+        yield f"{mark.get()} {get_language()}"
+
+    with override_settings(CHATSESSION={"MODELS": {"default": {"BACKEND": Backend(answer)}}}):
+        ask = Ask(owner="user:1", conversation_id="c", message_id="m", text="?", language="ja")
+        _, run = service.send(ask)
+
+    assert text_of(run) == "none ja"
+
+
+def test_threads_of_backends_leave_no_connection_open():
+    seen = []
+
+    def answer(prompt):
+        connection = connections["default"]
+        Message.objects.count()
+        seen.append(connection)
+        return "done"
+
+    _, run = send(Backend(answer))
+
+    text_of(run)
+    deadline = time.monotonic() + 5
+    while seen[0].connection is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert seen[0].connection is None
+
+
+def test_the_text_is_written_while_the_answer_grows():
+    gate = Gate()
+    _, run = send(gate)
+    gate.written.wait(5)
+
+    deadline = time.monotonic() + 5
+    while not stored_answer().parts and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+    assert stored_answer().parts == [{"type": "text", "text": "first "}]
+    gate.open.set()
+    text_of(run)
+
+
+def test_a_run_whose_row_another_worker_took_stops_itself():
+    gate = Gate()
+    _, run = send(gate)
+    gate.written.wait(5)
+    Message.objects.update(lease="another worker")
+
+    run.dirty = True
+    engine.ticker.wake()
+
+    assert gate.closed.wait(5)
+    assert run.ended.wait(5)
+    assert stored_answer().status == "streaming"
+
+
+def test_an_answer_of_a_dead_worker_is_interrupted_by_whoever_looks():
+    gate = Gate()
+    turn, _ = send(gate)
+    gate.open.set()
+    engine.live[turn.answer.run_id].ended.wait(5)
+    Worker.objects.create(token="dead", renewed_at="2020-01-01T00:00Z")
+    Message.objects.filter(role="assistant").update(status="streaming", lease="dead")
+    Conversation.objects.update(active_run=turn.answer.run_id)
+
+    source = service.source_of(stored_answer())
+    source.refresh()
+
+    end = list(source.events_after(0))[-1]
+    assert (end.kind, end.part["status"]) == ("end", "interrupted")
+    assert stored_answer().status == "interrupted"
+    assert Conversation.objects.get().active_run is None
+
+
+def test_an_answer_of_a_living_worker_is_followed_through_the_database():
+    _, run = send(Backend(lambda prompt: "whole"))
+    text_of(run)
+    Worker.objects.create(token="other", renewed_at="2999-01-01T00:00Z")
+    Message.objects.filter(role="assistant").update(
+        status="streaming", lease="other", parts=[{"type": "text", "text": "who"}]
+    )
+    source = stored.StoredRun(stored_answer())
+    reader = follow(source, 0)
+    assert "".join(event.text for event in next(reader)) == "who"
+
+    Message.objects.filter(role="assistant").update(
+        status="complete", parts=[{"type": "text", "text": "whole"}]
+    )
+
+    assert "".join(event.text for batch in reader for event in batch) == "le"
+
+
+def test_signals_tell_the_beginning_and_the_end_with_timings():
+    seen, done = [], threading.Event()
+
+    def started(message, **kwargs):
+        seen.append(("started", message.status))
+
+    def finished(message, timings, **kwargs):
+        seen.append(("finished", message.status, timings["first_token"] <= timings["total"]))
+        done.set()
+
+    run_started.connect(started)
+    run_finished.connect(finished)
+    try:
+        _, run = send(Backend(lambda prompt: "done"))
+        text_of(run)
+        assert done.wait(5)
+    finally:
+        run_started.disconnect(started)
+        run_finished.disconnect(finished)
+
+    assert seen == [("started", "streaming"), ("finished", "complete", True)]
+
+
+def test_a_hundred_runs_at_once_are_all_written(settings):
+    settings.CHATSESSION = {"MODELS": {"default": {"BACKEND": Backend(_generator)}}}
+    runs = [
+        service.send(Ask(owner="user:1", conversation_id=f"c{n}", message_id=f"m{n}", text="?"))[1]
+        for n in range(100)
+    ]
+
+    assert {text_of(run) for run in runs} == {"as a whole"}
+    assert Message.objects.filter(role="assistant", status="complete").count() == 100
