@@ -1,0 +1,198 @@
+"""Sessions in the database of alias ``CHATSESSION["DATABASE"]``, else where the routers write them."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, TypeVar
+
+from django.db import DatabaseError, IntegrityError, OperationalError, connections, router, transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from chatsession.conf import conf
+from chatsession.models import Session
+from chatsession.stores.base import BaseStore, SessionInfo, Sessions
+from chatsession.stores.records import Change, Client, Record, Stamp, merge, pack, unpack
+from chatsession.stores.steps import jitter
+
+T = TypeVar("T")
+
+#: How long a write is tried against rivals and locks before an error is raised, in seconds.
+PATIENCE = 30
+#: Rows ``clear_expired()`` deletes at a time.
+BATCH = 1000
+
+INFO = ("id", "user_id", "created_at", "last_seen_at", "expires_at", "user_agent", "ip")
+RECORD = ("data", "version", "generation", *INFO)
+
+
+def alias() -> str:
+    """The database of the sessions: always the one that is written, a replica may not know them yet."""
+    return conf.DATABASE or router.db_for_write(Session)
+
+
+def rows() -> QuerySet[Session]:
+    return Session.objects.using(alias())
+
+
+def in_atomic_block() -> bool:
+    return connections[alias()].in_atomic_block
+
+
+def attempts() -> Iterator[int]:
+    """Count tries, with a growing random pause between them, until the patience is at its end."""
+    attempt, end = 0, time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        yield attempt
+        time.sleep(jitter(attempt))
+        attempt += 1
+
+
+def past_locks(query: Callable[[], T]) -> T:
+    """Try again while SQLite says that the database is locked.
+
+    Inside an atomic block that cannot help: there the transaction itself has lost.
+    """
+    for _ in attempts():
+        try:
+            return query()
+        except OperationalError as error:
+            if "locked" not in str(error) or in_atomic_block():
+                raise
+    return query()
+
+
+class SessionStore(BaseStore):
+    """One row a session; writes are compare-and-set on its version."""
+
+    def _fetch(self, key_hash: str, *, lock: bool = False) -> Record | None:
+        query = rows().filter(key_hash=key_hash)
+        if lock and connections[query.db].features.has_select_for_update:
+            query = query.select_for_update()
+        found = past_locks(lambda: list(query.values_list(*RECORD)[:1]))
+        return to_record(*found[0]) if found else None
+
+    def _insert(self, key_hash: str, record: Record) -> bool:
+        row = Session(
+            id=uuid.UUID(record.handle), key_hash=key_hash, created_at=record.created_at, **to_columns(record)
+        )
+        try:
+            with transaction.atomic(using=alias()):
+                row.save(using=alias(), force_insert=True)
+        except IntegrityError:
+            return False
+        return True
+
+    def _apply(self, key_hash: str, record: Record | None, change: Change, stamp: Stamp) -> Record | None:
+        for attempt in attempts():
+            if attempt:
+                # A transaction of the site may see an old snapshot: there only a lock shows the present.
+                record = self._fetch(key_hash, lock=in_atomic_block())
+            merged = merge(record, change, stamp) if record else None
+            if record is None or merged is None:
+                return None
+            present = rows().filter(key_hash=key_hash, version=record.version)
+            columns = to_columns(merged)
+            if past_locks(lambda: present.update(**columns)):  # noqa: B023
+                return merged
+        raise DatabaseError(f"The session could not be written in {PATIENCE} s: too many concurrent writers.")
+
+    def _rename(self, old_hash: str, new_hash: str) -> bool:
+        return bool(past_locks(lambda: rows().filter(key_hash=old_hash).update(key_hash=new_hash)))
+
+    def _touch(self, key_hash: str, stamp: Stamp) -> bool:
+        columns: dict[str, Any] = {"last_seen_at": stamp.seen_at, "expires_at": stamp.expires_at}
+        if stamp.client:
+            columns |= stamp.client._asdict()
+        return bool(past_locks(lambda: rows().filter(key_hash=key_hash).update(**columns)))
+
+    def _remove(self, key_hash: str) -> None:
+        past_locks(lambda: rows().filter(key_hash=key_hash).delete())
+
+    def _expire(self, key_hash: str, now: datetime) -> bool:
+        expired = rows().filter(key_hash=key_hash, expires_at__lte=now)
+        return bool(past_locks(lambda: expired.delete()[0]))
+
+    @classmethod
+    def clear_expired(cls) -> None:
+        now = timezone.now()
+        while batch := list(rows().filter(expires_at__lte=now).values_list("pk", flat=True)[:BATCH]):
+            rows().filter(pk__in=batch, expires_at__lte=now).delete()
+
+    # Screens and commands
+
+    @classmethod
+    def count(cls, *, user_id: str | None = None, search: str = "") -> int:
+        return matching(user_id, search).count()
+
+    @classmethod
+    def info(cls, handle: str) -> SessionInfo | None:
+        query = matching().filter(pk=handle) if is_uuid(handle) else rows().none()
+        return next(to_infos(query), None)
+
+    @classmethod
+    def _end(cls, handle: str) -> SessionInfo | None:
+        if not is_uuid(handle):
+            return None
+        found = next(to_infos(rows().filter(pk=handle)), None)
+        return found if rows().filter(pk=handle).delete()[0] else None
+
+    @classmethod
+    def list(
+        cls, *, user_id: str | None = None, search: str = "", offset: int = 0, limit: int = 100
+    ) -> Sessions:
+        query = matching(user_id, search).order_by("-last_seen_at", "pk")
+        return [*to_infos(query[offset : offset + limit])]
+
+
+def matching(user_id: str | None = None, search: str = "") -> QuerySet[Session]:
+    found = rows().filter(expires_at__gt=timezone.now())
+    if user_id is not None:
+        found = found.filter(user_id=user_id)
+    if not search:
+        return found
+    wanted = Q(user_agent__icontains=search) | Q(ip__startswith=search) | Q(user_id=search)
+    return found.filter(wanted | Q(pk=search) if is_uuid(search) else wanted)
+
+
+def is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def to_infos(query: QuerySet[Session]) -> Iterator[SessionInfo]:
+    return (SessionInfo(str(handle), *others) for handle, *others in query.values_list(*INFO))
+
+
+def to_record(data: bytes, version: int, generation: int, *info: Any) -> Record:
+    handle, user_id, created_at, last_seen_at, expires_at, *client = info
+    return Record(
+        handle=str(handle),
+        data=unpack(bytes(data)),
+        created_at=created_at,
+        last_seen_at=last_seen_at,
+        expires_at=expires_at,
+        version=version,
+        generation=generation,
+        user_id=user_id,
+        client=Client(*client),
+    )
+
+
+def to_columns(record: Record) -> dict[str, Any]:
+    """What a write sets. ``created_at`` and the key stay."""
+    return {
+        "data": pack(record.data),
+        "version": record.version,
+        "generation": record.generation,
+        "last_seen_at": record.last_seen_at,
+        "expires_at": record.expires_at,
+        "user_id": record.user_id,
+        **record.client._asdict(),
+    }

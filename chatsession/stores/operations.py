@@ -1,0 +1,260 @@
+"""Every decision about a session, once for sync and async (see ``steps``)."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from django.conf import settings
+from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, SessionBase, UpdateError
+from django.utils import timezone
+from django.utils.crypto import get_random_string
+
+from chatsession import signals
+from chatsession.exceptions import ResponseStarted
+from chatsession.signing import Signature, hash_key
+from chatsession.stores.records import EXPIRY_KEY, NOBODY, Change, Client, Record, Stamp, check_size, seen
+from chatsession.stores.steps import Driver, Steps
+from chatsession.stores.values import Values
+
+#: A session in use is stamped at most this often, in seconds.
+TOUCH_INTERVAL = 60
+
+
+class Cause(StrEnum):
+    """Why the session is the one it is. The values are those of FastSession's ``__cause__``."""
+
+    NEW = "new"
+    SUCCESS = "success"
+    UNKNOWN_ID = "valid_cookie_but_no_store"
+    BAD_SIGNATURE = "renew after InvalidSignature"
+    EXPIRED = "renew after SignatureExpired"
+
+
+class Operations(Driver, SessionBase):
+    """The steps of each operation. A store supplies their I/O:
+
+    ``_fetch(key_hash) -> Record | None``
+    ``_insert(key_hash, record) -> bool``: False if the hash is taken.
+    ``_apply(key_hash, record, change, stamp) -> Record | None``: ``records.merge()`` onto the present record,
+    atomically; ``record`` is the one last seen. None: there is none any more, or it refuses the change.
+    ``_rename(old_hash, new_hash) -> bool``, ``_touch(key_hash, stamp) -> bool``, ``_remove(key_hash)``,
+    ``_expire(key_hash, now) -> bool``: remove the record if it has expired.
+    """
+
+    #: Who is seen using this session; set by the middleware.
+    client: Client | None = None
+    #: The signature of the token it was made from, if it was.
+    signature: Signature | None = None
+
+    _session_cache: Values
+    _cause = Cause.NEW
+    _sealed = False
+
+    def _values(self, record: Record | None = None, *, cleared: bool = False) -> Values:
+        return Values(self.serializer, record, cleared=cleared)
+
+    @property
+    def _hash(self) -> str:
+        return hash_key(str(self.session_key))
+
+    # Reading
+
+    def _opening(self, no_load: bool = False) -> Steps[Values]:
+        if not hasattr(self, "_session_cache"):
+            self._session_cache = self._values() if no_load else (yield from self._loading())
+            if self._session_cache.record:
+                yield "send", signals.session_loaded, {"session": self}
+        return self._session_cache
+
+    def _loading(self) -> Steps[Values]:
+        return self._values((yield from self._finding()))
+
+    def _finding(self) -> Steps[Record | None]:
+        if self.session_key is None:
+            return None
+        now, key_hash = timezone.now(), self._hash
+        record: Record | None = yield "fetch", key_hash
+        if record and record.expires_at > now:
+            self._cause = Cause.SUCCESS
+            return record
+        self._session_key = None
+        self._cause = Cause.EXPIRED if record or self._outlived() else Cause.UNKNOWN_ID
+        if record and (yield "expire", key_hash, now):
+            yield "send", signals.session_expired, {"session": self}
+        return None
+
+    def _outlived(self) -> bool:
+        """Whether the signature is older than its cookie was meant to live."""
+        if self.signature is None:
+            return False
+        return time.time() - self.signature.signed_at.timestamp() > self.get_session_cookie_age()
+
+    def _existing(self, session_key: str | None) -> Steps[bool]:
+        return bool(session_key) and (yield "fetch", hash_key(str(session_key))) is not None
+
+    # Writing
+
+    def _saving(self, must_create: bool) -> Steps[None]:
+        values = yield from self._opening(no_load=must_create)
+        if must_create and self.session_key:
+            yield from self._inserting(values, self.session_key)
+        else:
+            yield from self._writing(values, values.changes())
+
+    def _creating(self) -> Steps[None]:
+        yield from self._inserting((yield from self._opening(no_load=True)))
+
+    def _inserting(self, values: Values, session_key: str | None = None) -> Steps[None]:
+        """A new record of all values, under the given key or a new one."""
+        if self._sealed:
+            raise ResponseStarted
+        change = Change(values.encoded())
+        record = self._new_record(values, change)
+        key = session_key or new_key()
+        while not (yield "insert", hash_key(key), record):
+            if session_key:
+                raise CreateError
+            key = new_key()
+        self._session_key = key
+        values.rebase(record, change)
+        self.modified = True
+        yield "send", signals.session_created, {"session": self}
+
+    def _new_record(self, values: Values, change: Change) -> Record:
+        check_size(change.put)
+        stamp = self._stamp(values)
+        return Record(
+            handle=str(uuid.uuid4()),
+            data=change.put,
+            created_at=stamp.seen_at,
+            last_seen_at=stamp.seen_at,
+            expires_at=stamp.expires_at,
+            user_id=stamp.user_id,
+            client=stamp.client or NOBODY,
+        )
+
+    def _writing(self, values: Values, change: Change) -> Steps[None]:
+        if values.record is None:  # new, or cleared before it was loaded
+            values.record = yield from self._finding()
+        if values.record is None:
+            yield from self._inserting(values)
+        elif change:
+            yield from self._applying(values, change)
+        elif not (yield from self._touching(values)) and self.modified:
+            raise gone()
+
+    def _applying(self, values: Values, change: Change) -> Steps[None]:
+        record = yield "apply", self._hash, values.record, change, self._stamp(values)
+        if record:
+            values.rebase(record, change)
+        elif change.put:
+            raise gone()
+
+    def _touching(self, values: Values) -> Steps[bool]:
+        stamp = self._stamp(values)
+        found: bool = yield "touch", self._hash, stamp
+        if found and values.record:
+            values.record = seen(values.record, stamp)
+        return found
+
+    def _stamp(self, values: Values) -> Stamp:
+        now, expiry, user_id = timezone.now(), values.get(EXPIRY_KEY), values.get("_auth_user_id")
+        return Stamp(
+            seen_at=now,
+            expires_at=self.get_expiry_date(modification=now, expiry=expiry),
+            user_id=None if user_id is None else str(user_id)[:64],
+            client=self.client,
+            expiry=None if expiry is None else values.encode(EXPIRY_KEY, expiry),
+        )
+
+    def _mutating(self, key: str, fn: Callable[[Any], Any], default: Any) -> Steps[Any]:
+        values = yield from self._opening()
+        pending = values.changes()
+        if self.session_key is None:
+            values[key] = fn(values.get(key, default))
+            self.modified = True
+            return values[key]
+        if pending.clear or key in pending.put or key in pending.drop:
+            yield from self._writing(values, pending)
+        attempt, record = 0, values.record
+        while record:
+            old = record.data.get(key)
+            new = values.encode(key, fn(default if old is None else values.decode(old)))
+            change = Change({key: new}, generation=record.generation, expect={key: old})
+            if written := (yield "apply", self._hash, record, change, self._stamp(values)):
+                values.forget(key)
+                values.rebase(written, change)
+                self.accessed = True
+                return values[key]
+            yield "pause", attempt
+            attempt, record = attempt + 1, (yield "fetch", self._hash)
+        raise gone()
+
+    # The key
+
+    def _cycling(self) -> Steps[None]:
+        if self._sealed:
+            raise ResponseStarted
+        self.accessed = True
+        values = yield from self._opening()
+        old, new = self.session_key, new_key()
+        if old is None:
+            yield from self._inserting(values)
+        elif (yield "rename", hash_key(old), hash_key(new)):
+            self._session_key, self.modified = new, True
+        else:
+            # The record went away meanwhile. What it held must not come back: only own writes go on.
+            yield from self._starting_over(values)
+        if old and self.session_key:
+            details = {"session": self, "old_hash": hash_key(old), "new_hash": self._hash}
+            yield "send", signals.session_id_changed, details
+
+    def _starting_over(self, values: Values) -> Steps[None]:
+        own = {key: values[key] for key in values.written()}
+        self._session_cache = self._values()
+        self._session_cache.update(own)
+        yield from self._inserting(self._session_cache)
+
+    def _flushing(self) -> Steps[None]:
+        yield from self._deleting(self.session_key)
+        self._session_cache = self._values()
+        self._session_key = None
+        self.accessed = self.modified = True
+
+    def _deleting(self, session_key: str | None) -> Steps[None]:
+        if session_key:
+            yield "remove", hash_key(session_key)
+
+    # The end of a response
+
+    def _committing(self) -> Steps[bool]:
+        values = yield from self._opening()
+        if self.is_empty():
+            return False
+        change = values.changes()
+        if change or self.modified or settings.SESSION_SAVE_EVERY_REQUEST:
+            yield from self._writing(values, change)
+            return self.session_key is not None
+        if self._touch_is_due(values, timezone.now()):
+            yield from self._touching(values)
+        return False
+
+    def _touch_is_due(self, values: Values, now: datetime) -> bool:
+        if values.record is None:
+            return False
+        expiry = values.get(EXPIRY_KEY)
+        age = expiry if isinstance(expiry, int) and expiry > 0 else self.get_session_cookie_age()
+        return (now - values.record.last_seen_at).total_seconds() >= min(TOUCH_INTERVAL, age / 10)
+
+
+def new_key() -> str:
+    return get_random_string(32, VALID_KEY_CHARS)
+
+
+def gone() -> UpdateError:
+    return UpdateError("The session was deleted or cleared meanwhile; what this request wrote is lost.")

@@ -1,0 +1,163 @@
+"""What a store keeps of a session, and how a request's changes are merged onto it. Pure functions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import NamedTuple
+
+from chatsession.conf import conf
+from chatsession.exceptions import SessionTooLarge
+
+AUTH_PREFIX = "_auth_"
+EXPIRY_KEY = "_session_expiry"
+
+
+class Client(NamedTuple):
+    """Who was seen using a session: the user agent (at most 300 characters) and the truncated IP."""
+
+    user_agent: str = ""
+    ip: str = ""
+
+
+NOBODY = Client()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """What screens and commands may know of a session. ``handle`` is its public name."""
+
+    handle: str
+    user_id: str | None
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    user_agent: str
+    ip: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One stored session. ``data`` maps each top-level key to its encoded bytes and is never altered."""
+
+    handle: str
+    data: Mapping[str, bytes]
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    version: int = 1
+    generation: int = 0
+    user_id: str | None = None
+    client: Client = NOBODY
+
+    def info(self) -> SessionInfo:
+        return SessionInfo(
+            self.handle,
+            self.user_id,
+            self.created_at,
+            self.last_seen_at,
+            self.expires_at,
+            *self.client,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one request wants written: bytes to put, keys to drop."""
+
+    put: Mapping[str, bytes]
+    drop: frozenset[str] = frozenset()
+    #: Drop everything else first and raise the generation.
+    clear: bool = False
+    #: ``_auth_*`` was written: ``put`` holds the whole group and replaces the stored one.
+    auth: bool = False
+    #: The generation the request has loaded; on a newer one its changes are refused.
+    generation: int = 0
+    #: Keys that must still have these bytes (None: be absent), or nothing is written.
+    expect: Mapping[str, bytes | None] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.put or self.drop or self.clear)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """The columns that move with every write and touch."""
+
+    seen_at: datetime
+    expires_at: datetime
+    user_id: str | None = None
+    #: None: leave what is stored.
+    client: Client | None = None
+    #: The bytes of ``_session_expiry`` from which ``expires_at`` was computed.
+    expiry: bytes | None = None
+
+
+def merge(record: Record, change: Change, stamp: Stamp) -> Record | None:
+    """The record after the change, or None if the change must not be applied to it.
+
+    Raises ``SessionTooLarge`` if the change makes it grow beyond ``MAX_SESSION_BYTES``.
+    """
+    if not change.clear and change.generation != record.generation:
+        return None
+    if any(record.data.get(key) != value for key, value in (change.expect or {}).items()):
+        return None
+    data = _merged(record.data, change)
+    check_size(data, than=record.data)
+    return replace(
+        seen(record, stamp) if data.get(EXPIRY_KEY) == stamp.expiry else record,
+        data=data,
+        version=record.version + 1,
+        generation=record.generation + change.clear,
+        user_id=stamp.user_id if change.auth or change.clear else record.user_id,
+    )
+
+
+def _merged(data: Mapping[str, bytes], change: Change) -> Mapping[str, bytes]:
+    if change.clear:
+        return dict(change.put)
+    kept = {
+        key: value
+        for key, value in data.items()
+        if key not in change.drop and not (change.auth and key.startswith(AUTH_PREFIX))
+    }
+    return {**kept, **change.put}
+
+
+def seen(record: Record, stamp: Stamp) -> Record:
+    """The record after a touch."""
+    return replace(
+        record,
+        last_seen_at=stamp.seen_at,
+        expires_at=stamp.expires_at,
+        client=stamp.client or record.client,
+    )
+
+
+def size_of(data: Mapping[str, bytes]) -> int:
+    return sum(len(key) + len(value) for key, value in data.items())
+
+
+def check_size(data: Mapping[str, bytes], *, than: Mapping[str, bytes] | None = None) -> None:
+    """Refuse what is over the limit, unless it became no larger ``than`` it was."""
+    size, limit = size_of(data), conf.MAX_SESSION_BYTES
+    if size > limit and (than is None or size > size_of(than)):
+        raise SessionTooLarge(size, limit)
+
+
+def pack(data: Mapping[str, bytes]) -> bytes:
+    """All values in one blob: a line of JSON with keys and lengths, then the values' bytes as they are."""
+    header = json.dumps([(key, len(value)) for key, value in data.items()])
+    return b"\n".join([header.encode(), b"".join(data.values())])
+
+
+def unpack(blob: bytes) -> dict[str, bytes]:
+    """Reverse ``pack()``. Raises ``ValueError`` for anything else."""
+    start = blob.index(b"\n") + 1
+    data = {}
+    for key, length in json.loads(blob[:start]):
+        data[key] = blob[start : start + length]
+        start += length
+    return data
