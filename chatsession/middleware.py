@@ -1,3 +1,192 @@
+"""The session's cookie in, its cookie out, and the commit at the end of the response."""
+
 from __future__ import annotations
 
-from django.contrib.sessions.middleware import SessionMiddleware  # noqa: F401
+import ipaddress
+import sys
+import time
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from django.conf import settings
+from django.contrib.sessions import middleware as django_sessions
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
+from django.utils.http import http_date
+
+from chatsession import signing, streaming
+from chatsession.conf import conf
+from chatsession.stores.base import BaseStore, Cause
+from chatsession.stores.records import Client
+
+
+class SessionMiddleware(django_sessions.SessionMiddleware):
+    """Django's middleware with signed IDs, native async and a second commit when a stream has ended.
+
+    With a ``SESSION_ENGINE`` that is not ours it is Django's middleware, unchanged.
+    """
+
+    def __init__(self, get_response: Any) -> None:
+        super().__init__(get_response)
+        self.is_ours = issubclass(self.SessionStore, BaseStore)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if self.async_mode:
+            return self.__acall__(request)
+        self.process_request(request)
+        return self.process_response(request, self.get_response(request))  # type: ignore[arg-type]
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        if not self.is_ours:
+            return await super().__acall__(request)
+        self.process_request(request)
+        response = await cast("Awaitable[HttpResponse]", self.get_response(request))
+        saved = False
+        if must_commit(request, response):
+            with interruptions():
+                saved = await prepared(request).acommit()
+        finish(request, response, saved=saved)
+        return response
+
+    def process_request(self, request: HttpRequest) -> None:
+        if self.is_ours:
+            request.session = self._session_of(request)
+        else:
+            super().process_request(request)
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        if not self.is_ours:
+            return super().process_response(request, response)
+        saved = False
+        if must_commit(request, response):
+            with interruptions():
+                saved = prepared(request).commit()
+        finish(request, response, saved=saved)
+        return response
+
+    def _session_of(self, request: HttpRequest) -> BaseStore:
+        value = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+        is_token = value is not None and "." in value
+        session = cast("type[BaseStore]", self.SessionStore)(
+            value if is_token or takes_bare_keys(request) else None
+        )
+        if value is not None and session.session_key is None:
+            session.cause = Cause.BAD_SIGNATURE
+        return session
+
+
+def takes_bare_keys(request: HttpRequest) -> bool:
+    """Only from Django's in-process test clients: ``force_login()`` puts the bare key into the cookie."""
+    return hasattr(request, "_dont_enforce_csrf_checks") and "django.test.client" in sys.modules
+
+
+@contextmanager
+def interruptions() -> Iterator[None]:
+    try:
+        yield
+    except UpdateError as error:
+        raise SessionInterrupted(
+            "The request's session was deleted before the request completed. "
+            "The user may have logged out in a concurrent request, for example."
+        ) from error
+
+
+def is_used(session: BaseStore) -> bool:
+    every = settings.SESSION_SAVE_EVERY_REQUEST and session.session_key is not None
+    return session.accessed or session.modified or every
+
+
+def must_commit(request: HttpRequest, response: HttpResponseBase) -> bool:
+    session = getattr(request, "session", None)
+    return isinstance(session, BaseStore) and is_used(session) and response.status_code < 500
+
+
+def prepared(request: HttpRequest) -> BaseStore:
+    session = cast("BaseStore", request.session)
+    session.client = client_of(request)
+    return session
+
+
+def client_of(request: HttpRequest) -> Client:
+    user_agent = request.META.get("HTTP_USER_AGENT", "").replace("\0", "")[:300]
+    address = conf.CLIENT_IP(request) if conf.CLIENT_IP else request.META.get("REMOTE_ADDR")
+    return Client(user_agent, truncated(address or ""))
+
+
+def truncated(address: str) -> str:
+    """The /24 or /48 network of an IP address, "" for what is none (a Unix socket)."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    bits = 24 if ip.version == 4 else 48
+    return str(ipaddress.ip_network((ip, bits), strict=False).network_address)
+
+
+def finish(request: HttpRequest, response: Any, *, saved: bool) -> None:
+    """The headers, and whatever has to happen once the body has been sent."""
+    session = getattr(request, "session", None)
+    if not isinstance(session, BaseStore):
+        return
+    if is_used(session):
+        set_or_delete_cookie(request, response, session, saved=saved)
+        if session.accessed:
+            patch_vary_headers(response, ("Cookie",))
+    if response.streaming:
+        streaming.follow(session, response)
+
+
+def set_or_delete_cookie(request: HttpRequest, response: Any, session: BaseStore, *, saved: bool) -> None:
+    if session.is_empty():
+        if settings.SESSION_COOKIE_NAME in request.COOKIES:
+            response.delete_cookie(
+                settings.SESSION_COOKIE_NAME,
+                path=settings.SESSION_COOKIE_PATH,
+                domain=settings.SESSION_COOKIE_DOMAIN,
+                samesite=settings.SESSION_COOKIE_SAMESITE,
+            )
+            keep_private(response)
+    elif saved or must_reissue(session):
+        set_cookie(response, session)
+        keep_private(response)
+
+
+def must_reissue(session: BaseStore) -> bool:
+    """The browser's cookie no longer fits: another key (even if a 5xx was not saved), or an old signature."""
+    is_old = session.signature is not None and not session.signature.current
+    return bool(session.handle) and (session.session_key != session.presented_key or is_old)
+
+
+def set_cookie(response: Any, session: BaseStore) -> None:
+    max_age, expires = None, None
+    if not session.get_expire_at_browser_close():
+        max_age = session.get_expiry_age()
+        expires = http_date(time.time() + max_age)
+    response.set_cookie(
+        settings.SESSION_COOKIE_NAME,
+        signing.sign(str(session.session_key)),
+        max_age=max_age,
+        expires=expires,
+        domain=settings.SESSION_COOKIE_DOMAIN,
+        path=settings.SESSION_COOKIE_PATH,
+        secure=settings.SESSION_COOKIE_SECURE,
+        httponly=settings.SESSION_COOKIE_HTTPONLY,
+        samesite=settings.SESSION_COOKIE_SAMESITE,
+    )
+
+
+def keep_private(response: Any) -> None:
+    """No cache may keep a response that carries a session's cookie (CVE-2026-35192, CVE-2026-48588)."""
+    patch_vary_headers(response, ("Cookie",))
+    own = [part.strip() for part in response.get("Cache-Control", "").split(",") if part.strip()]
+    if not own:
+        response["Cache-Control"] = "private, no-store" + ", no-transform" * response.streaming
+        return
+    names = ("public", "private", "s-maxage")
+    kept = [part for part in own if part.partition("=")[0].strip().lower() not in names]
+    response["Cache-Control"] = ", ".join([*kept, "private"])
