@@ -15,18 +15,19 @@ DOCS = Path(__file__).parent / "docs"
 QUERY_CHARS = 300
 # Robertson's usual constants.
 K1, B = 1.2, 0.75
-TITLE_WEIGHT = 3
+HEADING_WEIGHT = 3
 #: How much of the question's weight the best section must hold; below it the answer is "I don't know".
-COVERAGE = {"en": 0.5, "ja": 0.4}
+COVERAGE = 0.5
 
 _STOP_WORDS = """
 a about an and any are as at be by can could do does for from get give has have how i if in is it its let
 me my not of on or please show so tell that the their them there they this to use used using want was we
-what when where which who why will with would you your chatsession
+what when where which who why will with would you your
 """
 _STOP = frozenset(_STOP_WORDS.split())
-_WORDS = re.compile(r"[a-z0-9_]+|[぀-ヿ㐀-鿿々ー]+")
-_HIRAGANA = re.compile(r"[぀-ゟ]+")
+# Words and numbers with a letter, runs of katakana, runs of kanji; hiragana is mostly grammar.
+_WORDS = re.compile(r"[0-9_]*[a-z][a-z0-9_]*|[ァ-ヺー]+|[一-鿿々]+")
+_STOP_KANJI = frozenset("何使私教人方")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,14 @@ class Section:
 
     anchor: str
     title: str
+    #: Further words people ask with.
+    keywords: str
     body: str
+
+    @property
+    def heading(self) -> str:
+        """The words that weigh most."""
+        return f"{self.title} {self.keywords}"
 
 
 def find(question: str, language: str) -> Section | None:
@@ -45,36 +53,38 @@ def find(question: str, language: str) -> Section | None:
 
 @cache
 def _index(language: str) -> Index:
-    return Index(list(_sections((DOCS / f"{language}.md").read_text(encoding="utf-8"))), COVERAGE[language])
+    return Index(list(_sections((DOCS / f"{language}.md").read_text(encoding="utf-8"))))
 
 
 def _sections(markdown: str) -> Iterator[Section]:
-    """Sections look like ``## Title {#anchor}``."""
-    for match in re.finditer(r"^## (.+?) \{#([\w-]+)\}\n+(.+?)(?=\n## |\Z)", markdown, re.M | re.S):
-        yield Section(match[2], match[1], match[3].strip())
+    """Sections look like ``## Title {#anchor further words}``."""
+    for match in re.finditer(r"^## (.+?) \{#([\w-]+)(.*?)\}\n+(.+?)(?=\n## |\Z)", markdown, re.M | re.S):
+        yield Section(match[2], match[1], match[3].strip(), match[4].strip())
 
 
 class Index:
     """BM25 over a handful of sections."""
 
-    def __init__(self, sections: list[Section], coverage: float) -> None:
+    def __init__(self, sections: list[Section]) -> None:
         self.sections = sections
-        self.coverage = coverage
+        self.headings = [list(terms(section.heading)) for section in sections]
         self.counts = [
-            Counter([*terms(section.body), *list(terms(section.title)) * TITLE_WEIGHT])
-            for section in sections
+            Counter([*terms(section.body), *heading * HEADING_WEIGHT])
+            for section, heading in zip(sections, self.headings, strict=True)
         ]
         self.mean = sum(count.total() for count in self.counts) / len(sections)
         self.found_in = Counter(term for count in self.counts for term in count)
 
     def best(self, question: str) -> Section | None:
-        """The best section, if it holds enough of the question."""
+        """The best section, if it holds enough of the question and its heading a word of it."""
         wanted = set(terms(question))
         if not wanted:
             return None
         position = max(range(len(self.sections)), key=lambda i: self._score(wanted, self.counts[i]))
         held = sum(self._idf(term) for term in wanted if term in self.counts[position])
-        enough = held >= self.coverage * sum(map(self._idf, wanted))
+        enough = held >= COVERAGE * sum(map(self._idf, wanted)) and wanted.intersection(
+            self.headings[position]
+        )
         return self.sections[position] if enough else None
 
     def _score(self, wanted: set[str], count: Counter[str]) -> float:
@@ -87,24 +97,21 @@ class Index:
 
 
 def terms(text: str) -> Iterator[str]:
-    """English words without their endings; Japanese as pairs of neighbouring characters."""
+    """English words without their endings, katakana words, and kanji in pairs of neighbours."""
     for word in _WORDS.findall(text.lower()):
-        if word[0].isascii():
+        if word[0] <= "z":
             if word not in _STOP:
                 yield _stem(word)
-        else:
-            yield from _bigrams(word)
+        elif word[0] <= "ー":
+            yield word.rstrip("ー")
+        elif len(word) > 1:
+            yield from map("".join, pairwise(word))
+        elif word not in _STOP_KANJI:
+            yield word
 
 
 def _stem(word: str) -> str:
-    for ending in ("ations", "ation", "ings", "ing", "ers", "ed", "es", "er", "s", "e"):
+    for ending in ("ings", "ing", "ions", "ion", "ers", "ed", "es", "er", "s", "e"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             return word.removesuffix(ending)
     return word
-
-
-def _bigrams(run: str) -> Iterator[str]:
-    """Pairs of hiragana only are grammar ("です", "ます") and are left out."""
-    for first, second in pairwise(run):
-        if not _HIRAGANA.fullmatch(first + second):
-            yield first + second

@@ -76,7 +76,7 @@ from django.http import HttpResponse
 def visits(request):
     count = request.session.get("visits", 0) + 1
     request.session["visits"] = count
-    return HttpResponse(f"Visit number {count}")
+    return HttpResponse(f"Visit number {{count}}")
 ```
 """,
     "label.name": "your name is",
@@ -155,7 +155,7 @@ from django.http import HttpResponse
 def visits(request):
     count = request.session.get("visits", 0) + 1
     request.session["visits"] = count
-    return HttpResponse(f"{count} 回目の訪問です")
+    return HttpResponse(f"{{count}} 回目の訪問です")
 ```
 """,
     "label.name": "お名前は",
