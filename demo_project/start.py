@@ -182,6 +182,7 @@ def main(arguments: list[str]) -> None:
     commands = {"demo": demo, "test": test, "test-all": lambda: test("all")}
     if len(arguments) != 1 or arguments[0] not in commands:
         sys.exit(text("usage"))
+    os.environ.pop("DJANGO_SETTINGS_MODULE", None)  # the shell's own project has nothing to say here
     try:
         commands[arguments[0]]()
     except KeyboardInterrupt:

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from urllib.parse import urlencode
+
+import pytest
+
+from demo_project.start import ROOT, is_free
+from tests.processes import ask, free_port, request, serving
+
+pytestmark = pytest.mark.server
+ENVIRONMENT = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+SERVERS = {
+    "uvicorn": "-m uvicorn demo_project.asgi:application --port {}",
+    "gunicorn": "-m gunicorn demo_project.wsgi --worker-class gthread --threads 4 --bind 127.0.0.1:{}",
+}
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A fresh checkout whose installation is done; its venv is the one that runs the tests."""
+    left_out = shutil.ignore_patterns(".secret_key*", "*.sqlite3*", "__pycache__", "static_root")
+    shutil.copytree(ROOT / "demo_project", tmp_path / "demo_project", ignore=left_out)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "chatsession").symlink_to(ROOT / "chatsession")
+    spec = importlib.util.spec_from_file_location("start_of_clone", tmp_path / "demo_project" / "start.py")
+    start = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(start)
+    start.PYTHON.parent.mkdir(parents=True)
+    start.PYTHON.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    start.PYTHON.chmod(0o755)
+    start.STAMPS.write_text(start.stamp_of(["-e", str(tmp_path)]))
+    return tmp_path
+
+
+def run(clone, command, port, **variables):
+    """The command, whose environment holds the variables and nothing of the tests'."""
+    return serving([sys.executable, *command], port, env=ENVIRONMENT | variables, cwd=clone)
+
+
+def demo(clone, port, **variables):
+    return run(clone, ["demo_project/start.py", "demo"], port, PORT=str(port), **variables)
+
+
+def end(server):
+    """What the server has said, ended as by Ctrl-C."""
+    server.send_signal(signal.SIGINT)
+    said, _ = server.communicate(timeout=10)
+    assert server.returncode == 0, said
+    return said
+
+
+def log_in(port, password):
+    form = request(port, "GET", "/accounts/login/")
+    token = re.search("csrftoken=(\\w+)", form.headers["Set-Cookie"])[1]
+    body = urlencode(
+        {"username": "admin", "password": password, "csrfmiddlewaretoken": token, "next": "/chat/"}
+    )
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": f"csrftoken={token}"}
+    return request(port, "POST", "/accounts/login/", body=body, headers=headers)
+
+
+def session_cookie(response):
+    """The attributes of the session's Set-Cookie, as they are on the wire."""
+    [cookie] = [line for line in response.headers.get_all("Set-Cookie") if line.startswith("sessionid=")]
+    return {attribute.strip() for attribute in cookie.split(";")[1:]}
+
+
+def test_the_password_is_shown_once_and_opens_the_admin(clone):
+    port = free_port()
+    with demo(clone, port) as server:
+        said = end(server)
+    assert f"http://127.0.0.1:{port}/chat/" in said
+    assert f"http://127.0.0.1:{port}/admin/" in said
+    password = re.search("user admin, password (\\S+)", said)[1]
+    with demo(clone, port) as server:
+        response = log_in(port, password)
+        assert "password" not in end(server)
+    assert (response.status, response.headers["Location"]) == (302, "/chat/")
+    assert is_free("127.0.0.1", port)
+
+
+def test_it_speaks_japanese(clone):
+    port = free_port()
+    with demo(clone, port, LC_ALL="ja_JP.UTF-8", PYTHONUTF8="1") as server:
+        assert "ログイン: ユーザー名 admin" in end(server)
+
+
+@pytest.mark.parametrize("store", ["db", "memory"])
+@pytest.mark.parametrize(("debug", "secure"), [("1", set()), ("0", {"Secure"})])
+def test_a_chat_on_a_cookie_that_lasts_as_long_as_the_browser(clone, store, debug, secure):
+    port = free_port()
+    with demo(clone, port, DEMO_ADMIN_PASSWORD="of my own", DEMO_STORE=store, DEBUG=debug):
+        response = log_in(port, "of my own")
+        assert ask(port, "/echo Hello, you!") == "Hello, you!"
+    assert response.status == 302
+    assert session_cookie(response) == {"HttpOnly", "SameSite=Lax", "Path=/"} | secure
+
+
+def test_a_new_password_of_the_admin_is_taken_over(clone):
+    for password in ("the first", "the second"):
+        port = free_port()
+        with demo(clone, port, DEMO_ADMIN_PASSWORD=password):
+            assert log_in(port, password).status == 302
+
+
+def test_the_root_leads_to_the_chat(clone):
+    port = free_port()
+    with demo(clone, port):
+        assert request(port, "GET", "/").headers["Location"] == "/chat/"
+        page = request(port, "GET", "/chat/", headers={"Accept-Language": "ja"})
+    assert page.status == 200
+    assert '<html lang="ja"' in page.text
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_other_servers_serve_it_too(clone, server):
+    migrate = [sys.executable, "demo_project/manage.py", "migrate", "--verbosity", "0"]
+    subprocess.run(migrate, cwd=clone, env=ENVIRONMENT, check=True)
+    port = free_port()
+    with run(clone, SERVERS[server].format(port).split(), port):
+        assert ask(port, "/echo Hello, you!") == "Hello, you!"
+        stylesheet = re.search('/static/[^"]*\\.css', request(port, "GET", "/chat/").text)[0]
+        assert request(port, "GET", stylesheet).headers["Content-Type"] == "text/css"
