@@ -57,6 +57,13 @@ class MemoryTests(SimpleTestCase):
             ("僕の好きな色は青です", "僕の好きな色は？", "好きな色は **青** です"),
             ("好きな食べ物は寿司です！", "好きな食べ物は何でしたっけ", "**寿司**"),
             ("私の犬はポチです", "私の犬は？", "犬は **ポチ**"),
+            ("My name is Alex, nice to meet you", "Do you know who I am?", "**Alex**"),
+            ("My name is Alex and I live in Kyoto. And you?", "Where do I live?", "**Kyoto**"),
+            ("My name is Alex, and what is yours?", "Tell me my name", "**Alex**"),
+            ("こんにちは、私の名前は太郎です", "ところで、私の名前は何ですか？", "**太郎**"),
+            ("私の名前は太郎で、京都に住んでいます。", "私の名前を教えてください", "**太郎**"),
+            ("私の名前は太郎で、京都に住んでいます。", "私はどこに住んでいますか？", "**京都**"),
+            ("私の名前は太郎です", "私の名前わかる？", "**太郎**"),
             ("私は猫が好きです", "何が好きですか？", "**猫**"),
         ]
         for told, question, expected in cases:
@@ -170,6 +177,10 @@ class CommandTests(SimpleTestCase):
             answer = await reply("/help", language=language)
             for command in ("/help", "/echo", "/long", "/slow", "/markdown", "/code", "/error", "/stall"):
                 assert f"| `{command}" in answer
+
+    async def test_help_may_be_asked_for_in_words(self):
+        assert "| `/echo TEXT`" in await reply("What can you do?")
+        assert "| `/echo 文章`" in await reply("使い方は？")
 
     async def test_echo_repeats_to_the_letter(self):
         text = "**か\u3099** 👨‍👩‍👧 <b>\n  x"

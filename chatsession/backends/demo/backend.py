@@ -27,6 +27,7 @@ _COMMAND = re.compile(r"\s*(/[A-Za-z]+)(?:\s+(.*))?\s*", re.S)
 _GREETING = re.compile(
     r"\s*(?:hello|hi|hey|good (?:morning|evening)|こんにちは|こんばんは|おはよう|はじめまして)", re.I
 )
+_HELP = re.compile(r"\s*help\b|\bwhat can you do\b|ヘルプ|使い方|(?:何|なに)が(?:でき|出来)", re.I)
 _MARKUP = re.compile(r"([\\`*_\[\]<>])")
 
 
@@ -128,6 +129,8 @@ class Turn:
         if section:
             quote = "\n".join(f"> {line}".rstrip() for line in section.body.splitlines())
             return self.say("found", title=section.title, quote=quote)
+        if _HELP.search(self.text):
+            return self.say("help")
         if _GREETING.match(self.text):
             return self.say("hello")
         return self.say("not_told" if self.asked else "unknown")

@@ -23,11 +23,12 @@ _STOP_WORDS = """
 a about an and any are as at be by can could do does for from get give has have how i if in is it its let
 me my not of on or please show so tell that the their them there they this to use used using want was we
 what when where which who why will with would you your
+explain set made make
 """
 _STOP = frozenset(_STOP_WORDS.split())
 # Words and numbers with a letter, runs of katakana, runs of kanji; hiragana is mostly grammar.
 _WORDS = re.compile(r"[0-9_]*[a-z][a-z0-9_]*|[ァ-ヺー]+|[一-鿿々]+")
-_STOP_KANJI = frozenset("何使私教人方")
+_STOP_KANJI = frozenset("何使私教人方作誰")
 
 
 @dataclass(frozen=True)

@@ -32,19 +32,26 @@ _STATEMENTS: list[tuple[str, re.Pattern[str]]] = [
 _QUESTIONS: list[tuple[str, re.Pattern[str]]] = [
     ("home", re.compile(r"\bwhere do I live\b", re.I)),
     ("likes", re.compile(r"\bwhat do I (?:like|love)\b", re.I)),
-    ("name", re.compile(r"\bwho am I\b|\bwhat am I called\b", re.I)),
+    ("name", re.compile(r"\bwho (?:am I|I am)\b|\bwhat am I called\b", re.I)),
     ("", re.compile(r"\bwhat(?:'s| is| was)? my (?P<key>[\w' -]{2,40})", re.I)),
     ("", re.compile(r"\b(?:remember|know|recall|tell me) my (?P<key>[\w' -]{2,40})", re.I)),
     ("home", re.compile(rf"^(?:{_I}は)?どこに住んで")),
     ("likes", re.compile(rf"^(?:{_I}は)?何が好き|^{_I}の?好きなものは")),
-    ("name", re.compile(rf"^{_I}は(?:誰|だれ)|^(?:{_I}の)?お?名前(?:は|って|を|、|$)")),
-    ("", re.compile(rf"^(?:{_I}の|{_I}が)?(?P<key>(?:一番)?好きな.{{1,20}}?)(?:は|って|を覚)")),
-    ("", re.compile(rf"^{_I}の(?P<key>.{{1,20}}?)(?:は|って|を覚|を知)")),
+    ("name", re.compile(rf"^{_I}[はが](?:誰|だれ)|^(?:{_I}の)?お?名前(?:[はを、わ分覚知]|って|$)")),
+    ("", re.compile(rf"^(?:{_I}の|{_I}が)?(?P<key>(?:一番)?好きな.{{1,20}}?)(?:は|って|を[覚知教言])")),
+    ("", re.compile(rf"^{_I}の(?P<key>.{{1,20}}?)(?:は|って|を[覚知教言])")),
 ]
 
+# Clauses that tell of another thing, and words before the first one.
+_CLAUSES = re.compile(r",?\s+(?:and|but)\s+(?=(?:I|my|you|what|who|where)\b)|(?<=[^\W\d_])[でが]、", re.I)
+_OPENING = re.compile(
+    r"^(?:こんにち[はわ]|こんばん[はわ]|おはよう(?:ございます)?|はじめまして|初めまして|どうも|実は|ちなみに|ところで"
+    r"|では|じゃあ|それで|あと|なお)[、,，！!\s　]+(?=.)"
+)
 _SENTENCE = re.compile(r"[^.。．!！?？\n]+(?:[.](?=\w)[^.。．!！?？\n]+)*[.。．!！?？]*")
 _ASKING = re.compile(
-    r"[?？]\s*$|(?:ですか|ますか|でしたか|ましたか|だっけ|でしたっけ|ますっけ|かな|[たる]か|覚えて(?:る|います|ます))"
+    r"[?？]\s*$|(?:ですか|ますか|でしたか|ましたか|だっけ|でしたっけ|ますっけ|かな|[たる]か|覚えて(?:る|います|ます)"
+    r"|(?:教えて|言って|答えて)(?:ください|下さい|くれ)?)"
     r"[。.]?\s*$|^\s*(?:what|who|where|when|which|do you|can you|tell me|remind me)\b",
     re.I,
 )
@@ -76,7 +83,8 @@ def facts(text: str, turn: int) -> Iterator[Fact]:
 def _stated(sentence: str, turn: int) -> Iterator[Fact]:
     for key, pattern in _STATEMENTS:
         if match := pattern.search(sentence):
-            value = match["value"].strip(" 　「」\"'“”*`、,")
+            value = re.split("[,、]", match["value"])[0] if key == "name" else match["value"]
+            value = value.strip(" 　「」\"'“”*`、,")
             if value and len(value) <= 60:
                 yield Fact(key or _normal(match["key"]), value, turn, sentence)
             return
@@ -110,11 +118,13 @@ def recall(told: list[Fact], key: str) -> Fact | None:
 
 
 def _sentences(text: str) -> list[str]:
-    return [found.strip() for found in _SENTENCE.findall(text[:READ_CHARS]) if found.strip()]
+    return [
+        found.strip() for found in _SENTENCE.findall(_CLAUSES.sub("\n", text[:READ_CHARS])) if found.strip()
+    ]
 
 
 def _bare(sentence: str) -> str:
-    return sentence.strip(" 　.。．!！?？").replace("’", "'")
+    return _OPENING.sub("", sentence.strip(" 　.。．!！?？").replace("’", "'"))
 
 
 def _normal(key: str) -> str:
