@@ -34,22 +34,25 @@ class Encoder:
         self.blocks = 0
 
     def encode(self, batch: list[Event]) -> bytes:
-        """The frames of one batch."""
-        return ui_stream.encode(self.head, batch) + b"".join(self._rendered(batch))
+        """The frames of one batch, each rendered block behind the event that settles it."""
+        if not self.render or not batch:
+            return ui_stream.encode(self.head, batch)
+        return b"".join(
+            frame
+            for event in batch
+            for frame in (ui_stream.encode(self.head, [event]), *self._rendered(event))
+        )
 
-    def _rendered(self, batch: list[Event]) -> Iterator[bytes]:
-        for event in batch if self.render else ():
-            if event.part.get("type") == "text":
-                self.text += event.text
-                final = event.kind == "part-end"
-                # A block settles at a line's end at the earliest.
-                if final or "\n" in event.text:
-                    yield from self._settled(final=final)
+    def _rendered(self, event: Event) -> Iterator[bytes]:
+        if event.part.get("type") == "text":
+            self.text += event.text
+            yield from self._settled(final=event.kind == "part-end")
 
     def _settled(self, *, final: bool) -> Iterator[bytes]:
         blocks, self.start = rendering.settled(self.text, self.start, final=final)
         for html in blocks:
-            yield ui_stream.transient("block", {"i": self.blocks, "html": html})
+            # "end": the code points of this part's text that need no raw tail any more.
+            yield ui_stream.transient("block", {"i": self.blocks, "html": html, "end": self.start})
             self.blocks += 1
         if final:
             self.text, self.start = "", 0
