@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from django.urls import path
 
-from chatsession.views import chat, conversations
+from chatsession.views import chat, conversations, page
 
 app_name = "chatsession"
 urlpatterns = [
+    path("", page.page, name="page"),
     path("api/chat", chat.chat, name="chat"),
     path("api/chat/<str:public_id>/stream", chat.chat_stream, name="stream"),
     path("api/chat/<str:public_id>/stop", chat.chat_stop, name="stop"),
     path("api/conversations", conversations.conversations, name="conversations"),
     path("api/conversations/<str:public_id>", conversations.conversation, name="conversation"),
     path("api/conversations/<str:public_id>/messages", conversations.messages, name="messages"),
+    path("unclaim", page.unclaim, name="unclaim"),
+    path("<str:public_id>/", page.page, name="conversation_page"),
 ]

@@ -1,0 +1,233 @@
+"""The chat page: rendered on the server, readable and usable without script."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http.request import HttpHeaders
+from django.shortcuts import redirect, render
+from django.templatetags.static import static
+from django.utils import translation
+from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.html import format_html_join
+from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_protect, ensure_csrf_cookie
+from django.views.decorators.http import require_http_methods, require_POST
+
+from chatsession.backends.base import get_backend
+from chatsession.conf import conf
+from chatsession.conversations import history
+from chatsession.exceptions import ChatError, NotFound
+from chatsession.models import Message
+from chatsession.rendering import render as render_markdown
+from chatsession.runs import service, stored
+from chatsession.views import owners
+from chatsession.views.api import has_permission, language_of, non_atomic
+from chatsession.views.chat import ask_from
+
+if TYPE_CHECKING:
+    from chatsession.models import Conversation
+
+#: Conversations at the side, and messages of the transcript, before "Show more".
+CONVERSATIONS = 50
+MESSAGES = 50
+MOST_MESSAGES = 5000
+
+POLICY = (
+    "default-src 'self'{assets}; connect-src 'self'; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'self'"
+)
+#: Middleware that sends the site's own policy, and leaves a response alone that has one.
+POLICY_MIDDLEWARE = {"django.middleware.csp.ContentSecurityPolicyMiddleware", "csp.middleware.CSPMiddleware"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownTurn:
+    """A message as the template shows it; ``html`` is an answer's rendered text."""
+
+    role: str
+    id: str = ""
+    text: str = ""
+    html: str = ""
+    reasoning: str = ""
+    sources: list[dict[str, str]] = field(default_factory=list)
+    status: str = Message.Status.COMPLETE
+    run: str = ""
+    error: str = ""
+    is_active: bool = False
+    is_demo: bool = False
+
+
+@csrf_protect
+@ensure_csrf_cookie
+@require_http_methods(["GET", "HEAD", "POST"])
+def _page(request: HttpRequest, public_id: str = "") -> HttpResponseBase:
+    """``chat/`` and ``chat/<conversation id>/``."""
+    with translation.override(language_of(request)):
+        if not has_permission(request, conf.PERMISSIONS["chat"]):
+            return refuse(request)
+        if request.method == "POST":
+            return send_without_script(request, public_id)
+        return shown(request, public_id)
+
+
+@csrf_protect
+@require_POST
+def _unclaim(request: HttpRequest) -> HttpResponseBase:
+    """The answer to the notice after a login: keep the guest's conversations, or undo the claim."""
+    if "keep" in request.POST:
+        request.session.pop(owners.CLAIMED_KEY, None)
+    else:
+        owners.unclaim(request)
+    return redirect("chatsession:page")
+
+
+page = non_atomic(_page)
+unclaim = non_atomic(_unclaim)
+
+
+def refuse(request: HttpRequest) -> HttpResponseBase:
+    """A visitor may log in; a user who may not chat is told so."""
+    user: Any = getattr(request, "user", None)
+    if user is not None and user.is_authenticated:
+        raise PermissionDenied
+    return redirect_to_login(request.get_full_path())
+
+
+def shown(request: HttpRequest, public_id: str, **extra: Any) -> HttpResponse:
+    """The page. Raises ``Http404`` for unknown conversations and for those of others alike."""
+    owner = owners.owner_of(request, create=is_visit(request))
+    conversation = find(owner, public_id)
+    context = page_context(request, owner) | transcript_context(request, conversation) | extra
+    status = extra.pop("status", 200)
+    response = render(request, "chatsession/page.html", context, status=status)
+    patch_cache_control(response, private=True, no_store=True)
+    patch_vary_headers(response, ["Accept-Language"])
+    if not has_own_policy():
+        response.headers.setdefault("Content-Security-Policy", policy())
+    return response
+
+
+def is_visit(request: HttpRequest) -> bool:
+    """Whether somebody looks: a HEAD or a browser's prefetch stores nothing."""
+    purpose = request.headers.get("Sec-Purpose", request.headers.get("Purpose", ""))
+    return request.method != "HEAD" and "prefetch" not in purpose
+
+
+def find(owner: str | None, public_id: str) -> Conversation | None:
+    """The conversation of the address, None on the page of a new one."""
+    if not public_id:
+        return None
+    try:
+        if owner is None or "\0" in public_id:
+            raise NotFound
+        return history.get_conversation(owner, public_id)
+    except NotFound as error:
+        raise Http404(str(error.message)) from None
+
+
+def page_context(request: HttpRequest, owner: str | None) -> dict[str, Any]:
+    """What the page needs around the transcript."""
+    rows = list(history.conversations_of(owner)[: CONVERSATIONS + 1]) if owner else []
+    demo = is_demo("default")
+    return {
+        "language": translation.get_language(),
+        "user": getattr(request, "user", None),
+        "conversations": rows[:CONVERSATIONS],
+        "more_conversations": len(rows) > CONVERSATIONS,
+        "claimed": request.session.get(owners.CLAIMED_KEY, 0) if owner else 0,
+        "is_demo": demo,
+        "suggestions": [_("What can you do?"), _("My name is Hanako."), "/markdown", "/code"],
+        "user_turn": ShownTurn(role="user"),
+        "assistant_turn": ShownTurn(role="assistant", is_demo=demo),
+        "message_id": history.new_id(),
+        "csrf_cookie": settings.CSRF_COOKIE_NAME,
+        "csrf_header": HttpHeaders.parse_header_name(settings.CSRF_HEADER_NAME),
+    }
+
+
+def transcript_context(request: HttpRequest, conversation: Conversation | None) -> dict[str, Any]:
+    """The conversation with its last messages; ``earlier`` is how many more to ask for, if there are."""
+    if conversation is None:
+        return {"conversation": None, "turns": []}
+    service.active_answer(conversation)  # an answer whose worker has died is marked here
+    conversation.refresh_from_db(fields=["active_run", "leaf"])
+    wanted = wanted_messages(request)
+    messages = history.branch(conversation, limit=wanted + 1)
+    return {
+        "conversation": conversation,
+        "turns": [shown_turn(message) for message in messages[-wanted:]],
+        "earlier": wanted * 4 if len(messages) > wanted else 0,
+    }
+
+
+def wanted_messages(request: HttpRequest) -> int:
+    """How many messages the address asks for with ``?shown=``."""
+    value = request.GET.get("shown", "")
+    valid = value.isascii() and value.isdigit() and len(value) < 6
+    return min(max(int(value), MESSAGES), MOST_MESSAGES) if valid else MESSAGES
+
+
+def shown_turn(message: Message) -> ShownTurn:
+    """A message for the template."""
+    texts = texts_of(message, "text")
+    if message.role == Message.Role.USER:
+        return ShownTurn(role="user", id=message.public_id, text="".join(texts))
+    outcome = stored.StoredRun(message).outcome
+    return ShownTurn(
+        role="assistant",
+        id=message.public_id,
+        html=format_html_join("", "{}", ((render_markdown(text),) for text in texts)),
+        reasoning="\n\n".join(texts_of(message, "reasoning")),
+        sources=[shown_source(part) for part in message.parts if part["type"] == "source-url"],
+        status=message.status,
+        run=message.run_id or "",
+        error=outcome.error if outcome else "",
+        is_active=outcome is None,
+        is_demo=is_demo(message.model),
+    )
+
+
+def texts_of(message: Message, kind: str) -> list[str]:
+    """The texts of a message's parts of one type."""
+    return [part["text"] for part in message.parts if part["type"] == kind]
+
+
+def shown_source(part: dict[str, str]) -> dict[str, str]:
+    """A source; a model's word for an address is no reason to link to ``javascript:``."""
+    url = part["url"] if part["url"].startswith(("http://", "https://")) else ""
+    return {"url": url, "title": part.get("title") or part["url"]}
+
+
+def is_demo(alias: str) -> bool:
+    """Whether this model's answers are canned."""
+    return alias in conf.MODELS and getattr(get_backend(alias), "is_demo", False)
+
+
+def has_own_policy() -> bool:
+    """Whether the site sends a content security policy of its own."""
+    policies = (getattr(settings, name, None) for name in ("SECURE_CSP", "CONTENT_SECURITY_POLICY"))
+    return any(policies) and not POLICY_MIDDLEWARE.isdisjoint(settings.MIDDLEWARE)
+
+
+def policy() -> str:
+    """Our policy: this site only, and the host of the static files where that is another one."""
+    parts = urlsplit(static("chatsession/chat.css"))
+    return POLICY.format(assets=f" {parts.scheme or 'https'}://{parts.netloc}" if parts.netloc else "")
+
+
+def send_without_script(request: HttpRequest, public_id: str) -> HttpResponseBase:
+    """Begin a turn from the form and show its conversation; a refusal keeps what was typed."""
+    text = request.POST.get("suggestion") or request.POST.get("text", "")
+    message = {"id": request.POST.get("message_id", ""), "parts": [{"type": "text", "text": text}]}
+    try:
+        turn, _source = service.send(ask_from(request, {"id": public_id, "message": message}))
+    except ChatError as error:
+        return shown(request, public_id, problem=error.message, draft=text, status=error.status)
+    return redirect("chatsession:conversation_page", public_id=turn.conversation.public_id)
