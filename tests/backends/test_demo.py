@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatsession.backends.base import BackendError, Source, Usage
-from chatsession.backends.demo import DemoBackend, lookup
-from chatsession.backends.demo.pieces import graphemes, pieces, well_formed
+from chatsession.backends.demo import DemoBackend
+from chatsession.backends.demo.pieces import pieces
 from chatsession.testing.backends import BackendContract, chunks_of, make_prompt
 
 DEMO = DemoBackend(delay=0)
@@ -111,34 +111,6 @@ class LookupTests(SimpleTestCase):
             "under **Installation**" in text and "> 1. Install it: `pip install django-chatsession`" in text
         )
 
-    def test_questions_find_their_section(self):
-        cases = {
-            "en": {
-                "Which settings are there?": "settings",
-                "What is chatsession?": "what",
-                "How can I stop an answer?": "stop",
-                "What happens when I reload the page?": "resume",
-                "Can I use Ollama?": "openai",
-                "Where are sessions stored?": "stores",
-                "Who may chat?": "permissions",
-                "Which Python version do I need?": "requirements",
-            },
-            "ja": {
-                "インストール方法は？": "installation",
-                "どんな設定がありますか？": "settings",
-                "chatsession とは何ですか": "what",
-                "返答を止めるには？": "stop",
-                "途中で再読み込みするとどうなりますか？": "resume",
-                "OpenAI は使えますか？": "openai",
-                "セッションはどこに保存されますか": "stores",
-                "ログインするとゲストの会話はどうなりますか": "login",
-            },
-        }
-        for language, questions in cases.items():
-            for question, anchor in questions.items():
-                with self.subTest(question):
-                    assert lookup.find(question, language).anchor == anchor
-
     async def test_what_the_documentation_does_not_say_is_not_known(self):
         for question in (
             "What is the capital of France?",
@@ -153,13 +125,6 @@ class LookupTests(SimpleTestCase):
             with self.subTest(question):
                 answer = await reply(question)
                 assert "分かりません" in answer and "/help" in answer
-
-    def test_both_languages_have_the_same_sections(self):
-        english, japanese = (
-            [section.anchor for section in lookup._index(language).sections] for language in ("en", "ja")
-        )
-        assert english == japanese
-        assert len(english) == len(set(english)) >= 25
 
 
 class LanguageTests(SimpleTestCase):
@@ -258,34 +223,6 @@ class CommandTests(SimpleTestCase):
 
     async def test_a_path_is_no_command(self):
         assert "command" not in (await reply("/etc/passwd")).split("/help")[0]
-
-
-class PieceTests(SimpleTestCase):
-    def test_characters_people_see_as_one_stay_together(self):
-        whole = [
-            "か\u3099",
-            "ｶ\uff9e",
-            "👨‍👩‍👧",
-            "👍🏽",
-            "🇯🇵",
-            "🏴\U000e0067\U000e0062\U000e007f",
-            "葛\U000e0100",
-            "e\u0301",
-        ]
-        assert list(graphemes("".join(whole))) == whole
-        assert list(graphemes("🇯🇵🇫🇷\r\n")) == ["🇯🇵", "🇫🇷", "\r\n"]
-
-    def test_japanese_comes_in_one_to_three_characters_and_english_in_words(self):
-        assert {len(piece) for piece in pieces("日本語の文章は、少しずつ送られます。")} <= {1, 2, 3}
-        assert list(pieces("Some words, and  more.")) == ["Some ", "words, ", "and  ", "more."]
-
-    @given(st.text())
-    def test_nothing_is_lost(self, text):
-        assert "".join(pieces(text)) == text
-
-    @given(st.text(st.characters()))
-    def test_any_text_can_be_encoded_afterwards(self, text):
-        assert well_formed(text + "\ud800").encode()
 
 
 PARTS = (
