@@ -15,10 +15,9 @@ from types import AsyncGeneratorType
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections
 from django.http import FileResponse
 
-from chatsession import signals
+from chatsession import connections, signals
 from chatsession.stores.base import BaseStore
 
 logger = logging.getLogger("chatsession.sessions")
@@ -132,7 +131,7 @@ async def acommit(session: BaseStore) -> None:
         log_failure(session)
         await signals.session_commit_failed.asend_robust(type(session), session=session, error=error)
     finally:
-        await sync_to_async(close_old_connections)()
+        await sync_to_async(connections.release)()
 
 
 def log_failure(session: BaseStore) -> None:

@@ -13,8 +13,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from django.db import close_old_connections
-
+from chatsession import connections
 from chatsession.conversations import history
 from chatsession.models import Message
 from chatsession.runs.produce import produce
@@ -84,7 +83,7 @@ class Engine:
             send_signals(run)
         elif run_finished.has_listeners(Message) or message_saved.has_listeners(Message):
             # Not on the ticker's thread: a slow receiver would cost this process its lease.
-            threading.Thread(target=send_signals, args=(run,), name="chatsession-signals").start()
+            threading.Thread(target=_send_signals_and_close, args=(run,), name="chatsession-signals").start()
 
     def _ensure_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -100,11 +99,15 @@ class Engine:
 
 def send_signals(run: Run) -> None:
     """Tell the site that a run has ended."""
+    message_saved.send_robust(Message, message=run.message)
+    run_finished.send_robust(Message, message=run.message, timings=run.timings())
+
+
+def _send_signals_and_close(run: Run) -> None:
     try:
-        message_saved.send_robust(Message, message=run.message)
-        run_finished.send_robust(Message, message=run.message, timings=run.timings())
+        send_signals(run)
     finally:
-        close_old_connections()
+        connections.release()
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop) -> None:

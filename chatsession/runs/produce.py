@@ -9,10 +9,10 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections
 from django.utils import translation
 from django.utils.translation import gettext as _
 
+from chatsession import connections
 from chatsession.backends.base import BackendError, is_async
 from chatsession.models import Message
 from chatsession.runs.log import Outcome
@@ -95,7 +95,7 @@ async def in_thread(function: Callable[[], Any]) -> Any:
         except BaseException as error:
             outcome = (future.set_exception, error)
         finally:
-            connections.close_all()
+            connections.release()
         if not loop.is_closed():
             loop.call_soon_threadsafe(deliver, *outcome)
 
