@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import pytest
+
+from chatsession.stores import memory
+
+
+@pytest.fixture(autouse=True)
+def empty_memory_store():
+    memory.SessionStore.reset()
