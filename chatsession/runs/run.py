@@ -6,6 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from chatsession.conf import conf
 from chatsession.backends.base import Reasoning, Source, Usage
 from chatsession.runs.log import Outcome, Part, events
 
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from chatsession.backends.base import Chunk
+    from chatsession.conf import conf
+from chatsession.backends.base import Chunk
     from chatsession.models import Message
     from chatsession.runs.log import Event
 
@@ -131,9 +133,11 @@ class Run:
             self._wakers = self._wakers | {wake}
 
     def unsubscribe(self, wake: Callable[[], None]) -> None:
-        """Forget a reader. The run goes on without it."""
+        """Forget a reader. The run goes on without it, unless the site wants it to stop with its last one."""
         with self._lock:
             self._wakers = self._wakers - {wake}
+        if not self._wakers and conf.ON_DISCONNECT == "stop":
+            self.stop()
 
 
 def clean(text: str) -> str:
