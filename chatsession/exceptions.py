@@ -1,6 +1,7 @@
 """Every error this package raises on purpose.
 
 ChatSessionError
+├── BackendError (backends.base) an answer failed, with a text the visitor may read
 ├── SessionError
 │   ├── ValueNotSerializable    a session value the serializer cannot encode
 │   ├── SessionTooLarge         a session over MAX_SESSION_BYTES

@@ -6,16 +6,15 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from chatsession.conf import conf
 from chatsession.backends.base import Reasoning, Source, Usage
+from chatsession.conf import conf
 from chatsession.runs.log import Outcome, Part, events
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from chatsession.conf import conf
-from chatsession.backends.base import Chunk
+    from chatsession.backends.base import Chunk
     from chatsession.models import Message
     from chatsession.runs.log import Event
 

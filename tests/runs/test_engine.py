@@ -140,6 +140,23 @@ def test_a_reader_that_leaves_does_not_end_the_run_and_a_second_one_follows_from
     assert stored_answer().parts[0]["text"] == "first second"
 
 
+def test_a_site_may_have_the_last_reader_take_the_run_along(settings):
+    gate = Gate()
+    _, run = send(gate)
+    settings.CHATSESSION = {"ON_DISCONNECT": "stop"}
+    first, second = follow(run, 0), follow(run, 0)
+    next(first), next(second)
+    gate.written.wait(5)
+
+    first.close()
+    assert not gate.closed.wait(0.1)
+    second.close()
+
+    assert gate.closed.wait(5)
+    assert run.ended.wait(5)
+    assert stored_answer().status == "stopped"
+
+
 def test_an_async_reader_sees_the_same_as_a_sync_one():
     _, run = send(Backend(_generator))
 
