@@ -35,6 +35,9 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
 SESSION_ENGINE = f"chatsession.stores.{os.environ.get('TEST_STORE', 'db')}"
+CHATSESSION = {
+    "MODELS": {"default": {"BACKEND": "chatsession.backends.demo.DemoBackend", "OPTIONS": {"delay": 0}}}
+}
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 TEMPLATES = [

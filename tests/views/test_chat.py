@@ -254,7 +254,7 @@ def test_a_wrong_method_is_a_405_with_allow(guest):
 def test_the_chat_is_open_to_those_it_is_permitted_to(db, django_user_model, settings, wanted, allowed):
     from django.contrib.auth.models import Permission
 
-    settings.CHATSESSION = {"PERMISSIONS": {"chat": wanted}}
+    settings.CHATSESSION = settings.CHATSESSION | {"PERMISSIONS": {"chat": wanted}}
     clients = {"guest": Client()}
     for name in ("user", "staff", "permitted"):
         user = django_user_model.objects.create_user(name, is_staff=name == "staff")
@@ -330,7 +330,7 @@ def test_a_guest_keeps_the_conversation_at_login_and_logout_hides_it(guest, djan
 
 
 def test_a_claim_at_login_can_be_turned_off(guest, django_user_model, settings):
-    settings.CHATSESSION = {"CLAIM_AT_LOGIN": False}
+    settings.CHATSESSION = settings.CHATSESSION | {"CLAIM_AT_LOGIN": False}
     send(guest, "hello")
 
     guest.force_login(django_user_model.objects.create_user("ann"))
@@ -343,7 +343,7 @@ def owner_by_header(request) -> str | None:
 
 
 def test_a_site_decides_whose_conversations_these_are(guest, settings):
-    settings.CHATSESSION = {"OWNER": "tests.views.test_chat.owner_by_header"}
+    settings.CHATSESSION = settings.CHATSESSION | {"OWNER": "tests.views.test_chat.owner_by_header"}
 
     post(guest, body(), **{"X-Team": "red"})
 
