@@ -6,4 +6,5 @@ from django.urls import include, path
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("chat/", include("chatsession.urls")),
+    path("session/", include("tests.session_views")),
 ]
