@@ -23,8 +23,9 @@ SERVERS = {
 
 
 @pytest.fixture
-def clone(tmp_path):
+def clone(tmp_path, monkeypatch):
     """A fresh checkout whose installation is done; its venv is the one that runs the tests."""
+    monkeypatch.delenv("DJANGO", raising=False)
     left_out = shutil.ignore_patterns(".secret_key*", "*.sqlite3*", "__pycache__", "static_root")
     shutil.copytree(ROOT / "demo_project", tmp_path / "demo_project", ignore=left_out)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -86,37 +87,23 @@ def test_the_password_is_shown_once_and_opens_the_admin(clone):
     assert is_free("127.0.0.1", port)
 
 
-def test_it_speaks_japanese(clone):
+@pytest.mark.parametrize(
+    ("variables", "says", "secure"),
+    [
+        ({"DEMO_STORE": "db", "LC_ALL": "ja_JP.UTF-8", "PYTHONUTF8": "1"}, "パスワード of my own", set()),
+        ({"DEMO_STORE": "memory", "DEBUG": "0"}, "password of my own", {"Secure"}),
+    ],
+    ids=["db", "memory"],
+)
+def test_a_chat_and_a_login_that_last_as_long_as_the_browser(clone, variables, says, secure):
     port = free_port()
-    with demo(clone, port, LC_ALL="ja_JP.UTF-8", PYTHONUTF8="1") as server:
-        assert "ログイン: ユーザー名 admin" in end(server)
-
-
-@pytest.mark.parametrize("store", ["db", "memory"])
-@pytest.mark.parametrize(("debug", "secure"), [("1", set()), ("0", {"Secure"})])
-def test_a_chat_on_a_cookie_that_lasts_as_long_as_the_browser(clone, store, debug, secure):
-    port = free_port()
-    with demo(clone, port, DEMO_ADMIN_PASSWORD="of my own", DEMO_STORE=store, DEBUG=debug):
-        response = log_in(port, "of my own")
-        assert ask(port, "/echo Hello, you!") == "Hello, you!"
-    assert response.status == 302
-    assert session_cookie(response) == {"HttpOnly", "SameSite=Lax", "Path=/"} | secure
-
-
-def test_a_new_password_of_the_admin_is_taken_over(clone):
-    for password in ("the first", "the second"):
-        port = free_port()
-        with demo(clone, port, DEMO_ADMIN_PASSWORD=password):
-            assert log_in(port, password).status == 302
-
-
-def test_the_root_leads_to_the_chat(clone):
-    port = free_port()
-    with demo(clone, port):
+    with demo(clone, port, DEMO_ADMIN_PASSWORD="of my own", **variables) as server:
         assert request(port, "GET", "/").headers["Location"] == "/chat/"
-        page = request(port, "GET", "/chat/", headers={"Accept-Language": "ja"})
-    assert page.status == 200
-    assert '<html lang="ja"' in page.text
+        assert '<html lang="ja"' in request(port, "GET", "/chat/", headers={"Accept-Language": "ja"}).text
+        assert ask(port, "/echo Hello, you!") == "Hello, you!"
+        response = log_in(port, "of my own")
+        assert says in end(server)
+    assert session_cookie(response) == {"HttpOnly", "SameSite=Lax", "Path=/"} | secure
 
 
 @pytest.mark.parametrize("server", SERVERS)
