@@ -12,7 +12,7 @@ import django
 import pytest
 
 from demo_project.start import ROOT
-from tests.processes import free_port, request, serving
+from tests.processes import ask, free_port, request, serving
 
 pytestmark = [
     pytest.mark.server,
@@ -51,6 +51,46 @@ def test_the_chat_runs_in_an_empty_folder(python, tmp_path):
     command = [python, "-m", "chatsession", f"127.0.0.1:{port}"]
     with serving(command, port, cwd=tmp_path, env=OUTSIDE):
         page = request(port, "GET", "/chat/", headers={"Accept-Language": "ja"})
+        assert ask(port, "/echo Hello, you!") == "Hello, you!"
     assert page.status == 200
     assert '<html lang="ja"' in page.text
-    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def site(python, tmp_path):
+    """A new project after the README's five steps."""
+    manage = [python, tmp_path / "manage.py"]
+    subprocess.run([python, "-m", "django", "startproject", "mysite", tmp_path], env=OUTSIDE, check=True)
+    settings = tmp_path / "mysite" / "settings.py"
+    settings.write_text(
+        settings.read_text().replace(
+            "django.contrib.sessions.middleware.SessionMiddleware", "chatsession.middleware.SessionMiddleware"
+        )
+        + """
+INSTALLED_APPS += ["chatsession"]
+SESSION_ENGINE = "chatsession.stores.db"
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+SESSION_COOKIE_SECURE = not DEBUG
+"""
+    )
+    with (tmp_path / "mysite" / "urls.py").open("a") as urls:
+        urls.write(
+            """
+from django.urls import include
+
+urlpatterns += [path("chat/", include("chatsession.urls"))]
+"""
+        )
+    subprocess.run([*manage, "migrate", "--verbosity", "0"], env=OUTSIDE, check=True)
+    return manage
+
+
+def test_a_new_site_has_the_chat_after_five_steps(site):
+    subprocess.run([*site, "check"], env=OUTSIDE, check=True)
+    subprocess.run([*site, "makemigrations", "--check"], env=OUTSIDE, check=True)
+    port = free_port()
+    with serving([*site, "runserver", "--noreload", str(port)], port, env=OUTSIDE):
+        page = request(port, "GET", "/chat/", headers={"Accept-Language": "ja"})
+        assert '<html lang="ja"' in page.text
+        assert ask(port, "/echo Hello, you!") == "Hello, you!"
+        assert request(port, "GET", "/admin/login/").status == 200
