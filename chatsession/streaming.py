@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from types import AsyncGeneratorType
 from typing import Any
 
@@ -48,7 +49,7 @@ class Ending:
     def __init__(self, session: BaseStore) -> None:
         # list.pop() is atomic: whoever gets the session does the commit.
         self._due = [session]
-        self._body: AsyncIterator[Any] | None = None
+        self._body: Callable[[], AsyncGenerator[Any] | None] = lambda: None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def _take(self) -> BaseStore | None:
@@ -65,8 +66,10 @@ class Ending:
             self._commit()
 
     def async_body(self, source: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        self._body = self._iterate(source)
-        return self._body
+        body = self._iterate(source)
+        # Weak: an abandoned body is closed as soon as its last reference goes, not at the next collection.
+        self._body = weakref.ref(body)
+        return body
 
     async def _iterate(self, source: AsyncIterator[Any]) -> AsyncGenerator[Any]:
         self._loop = asyncio.get_running_loop()
@@ -91,8 +94,9 @@ class Ending:
             self._commit()
 
     async def _abandon(self) -> None:
-        if isinstance(self._body, AsyncGeneratorType) and not self._body.ag_running:
-            await self._body.aclose()
+        body = self._body()
+        if isinstance(body, AsyncGeneratorType) and not body.ag_running:
+            await body.aclose()
 
     def _commit(self) -> None:
         session = self._take()
