@@ -23,6 +23,8 @@ BIN = Path(sys.executable).parent
 POSTGRES = os.environ.get("TEST_POSTGRES", "postgres://postgres@127.0.0.1:5432")
 PAIRS = [("3.11", "5.2"), ("3.12", "6.1"), ("3.13", "6.1")]
 QUICK = "not server and not browser"
+#: They touch neither sessions nor tables, so that once is enough.
+ONCE = ["--ignore=tests/backends", "--ignore=tests/protocols", "--ignore=tests/test_rendering.py"]
 
 
 @dataclass(frozen=True)
@@ -80,16 +82,16 @@ def static_steps() -> Iterator[Step]:
 
 
 def test_steps() -> Iterator[Step]:
-    def pytest(name: str, marked: str, lacks: str = "", **variables: str) -> Step:
-        return Step(name, [BIN / "pytest", "-m", marked], variables, lacks)
+    def pytest(name: str, *options: str, lacks: str = "", **variables: str) -> Step:
+        return Step(f"tests: {name}", [BIN / "pytest", "-m", *options], variables, lacks)
 
     # A database name of the checkout's own: two checkouts may be tested at the same time.
     database = f"{POSTGRES}/chatsession_{zlib.crc32(str(ROOT).encode())}"
-    yield pytest("tests: SQLite", QUICK)
-    yield pytest("tests: memory store", QUICK, TEST_STORE="memory")
-    yield pytest("tests: PostgreSQL", QUICK, lacks_postgres(), TEST_DATABASE_URL=database)
-    yield pytest("tests: servers", "server and not browser", TEST_SLOW="1")
-    yield pytest("tests: Chromium", "browser", lacks_chromium())
+    yield pytest("SQLite", QUICK)
+    yield pytest("memory store", QUICK, *ONCE, TEST_STORE="memory")
+    yield pytest("PostgreSQL", QUICK, *ONCE, lacks=lacks_postgres(), TEST_DATABASE_URL=database)
+    yield pytest("servers", "server and not browser", TEST_SLOW="1")
+    yield pytest("Chromium", "browser", lacks=lacks_chromium())
 
 
 def pair_steps() -> Iterator[Step]:
