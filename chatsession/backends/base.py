@@ -49,6 +49,8 @@ class Prompt:
     user_id: str | None = None
     conversation_id: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    #: What is written of this answer already: a backend with ``CONTINUES = True`` goes on behind it.
+    written: str = ""
 
 
 @dataclass(frozen=True)

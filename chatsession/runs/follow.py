@@ -32,7 +32,7 @@ class Source(Protocol):
         """Seconds between two looks where nobody wakes the reader; None where somebody does."""
 
     def events_after(self, position: int) -> list[Event]: ...
-    def refresh(self) -> None: ...
+    def refresh(self) -> Source: ...
     def subscribe(self, wake: Callable[[], None]) -> None: ...
     def unsubscribe(self, wake: Callable[[], None]) -> None: ...
 
@@ -57,6 +57,13 @@ class Reader:
         self.silence = 0.0
         return batch
 
+    def go_on_at(self, source: Source, wake: Callable[[], None]) -> None:
+        """Read on at the same position of the same answer: this process may have taken it over."""
+        if source is not self.source:
+            self.source.unsubscribe(wake)
+            self.source = source
+            source.subscribe(wake)
+
     @property
     def timeout(self) -> float:
         """Seconds to wait for news at the most."""
@@ -66,7 +73,7 @@ class Reader:
 def follow(source: Source, position: int) -> Iterator[list[Event]]:
     """Batches of events behind ``position`` until the end; an empty batch is a heartbeat."""
     reader, changed, waited = Reader(source, position), threading.Event(), 0.0
-    source.subscribe(changed.set)
+    reader.source.subscribe(changed.set)
     try:
         while True:
             changed.clear()
@@ -77,9 +84,9 @@ def follow(source: Source, position: int) -> Iterator[list[Event]]:
                 return
             time.sleep(INTERVAL)
             waited = 0.0 if changed.wait(reader.timeout) else reader.timeout
-            source.refresh()
+            reader.go_on_at(reader.source.refresh(), changed.set)
     finally:
-        source.unsubscribe(changed.set)
+        reader.source.unsubscribe(changed.set)
 
 
 async def afollow(source: Source, position: int) -> AsyncIterator[list[Event]]:
@@ -91,7 +98,7 @@ async def afollow(source: Source, position: int) -> AsyncIterator[list[Event]]:
         if not changed.is_set() and not loop.is_closed():
             loop.call_soon_threadsafe(changed.set)
 
-    source.subscribe(wake)
+    reader.source.subscribe(wake)
     try:
         while True:
             changed.clear()
@@ -104,10 +111,10 @@ async def afollow(source: Source, position: int) -> AsyncIterator[list[Event]]:
             await asyncio.sleep(interval)
             interval = max(INTERVAL, min(2 * (loop.time() - before - interval), 1.0))
             waited = 0.0 if await _set_within(changed, reader.timeout) else reader.timeout
-            if source.poll:
-                await sync_to_async(source.refresh)()
+            if reader.source.poll:
+                reader.go_on_at(await sync_to_async(reader.source.refresh)(), wake)
     finally:
-        source.unsubscribe(wake)
+        reader.source.unsubscribe(wake)
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:

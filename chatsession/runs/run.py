@@ -41,7 +41,7 @@ class Run:
         self.task: asyncio.Task[None] | None = None
         self.started = time.monotonic()
         self.first_token: float | None = None
-        self._parts: list[Part] = []
+        self._parts: list[Part] = list(message.parts)
         self._pieces: list[str] = []
         self._lock = threading.Lock()
         self._wakers: set[Callable[[], None]] = set()
@@ -63,8 +63,7 @@ class Run:
     def _add(self, chunk: str | Reasoning | Source) -> None:
         if isinstance(chunk, Source):
             self._join()
-            source = {"type": "source-url", "sourceId": f"s{len(self._parts)}"}
-            self._parts.append(source | {"url": clean(chunk.url), "title": clean(chunk.title)})
+            self._add_source(clean(chunk.url), clean(chunk.title))
             return
         kind, text = ("reasoning", chunk.text) if isinstance(chunk, Reasoning) else ("text", chunk)
         if not text:
@@ -73,6 +72,11 @@ class Run:
             self._join()
             self._parts.append({"type": kind, "text": ""})
         self._pieces.append(clean(text))
+
+    def _add_source(self, url: str, title: str) -> None:
+        if not any(part.get("url") == url and part.get("title") == title for part in self._parts):
+            source = {"type": "source-url", "sourceId": f"s{len(self._parts)}", "url": url, "title": title}
+            self._parts.append(source)
 
     def _join(self) -> None:
         # Pieces are joined when somebody looks, not at every token: that would copy the text each time.
@@ -92,8 +96,9 @@ class Run:
         outcome = self.outcome
         return list(events(self.parts(), position, outcome))
 
-    def refresh(self) -> None:
-        """Nothing: this is where the news comes from."""
+    def refresh(self) -> Run:
+        """Itself: this is where the news comes from."""
+        return self
 
     def end(self, outcome: Outcome) -> None:
         """Announce the end, after it was written."""

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from django.utils import timezone
-
-from chatsession.backends.base import Prompt, get_backend
+from chatsession.backends.base import get_backend
 from chatsession.conf import conf
 from chatsession.conversations import history, turns
-from chatsession.conversations.window import text_of, window
 from chatsession.exceptions import InvalidRequest
 from chatsession.models import Message
-from chatsession.runs import stored
+from chatsession.runs import recovery, stored
 from chatsession.runs.engine import engine
 from chatsession.runs.log import end_position
 from chatsession.signals import run_started
@@ -37,44 +33,12 @@ def send(ask: Ask) -> tuple[Turn, Source]:
         raise InvalidRequest(code="unknown_model", param="model")
     backend = get_backend(ask.model)
     engine.ticker.hold_lease()
-    turn = turns.begin(replace(ask, lease=engine.lease), is_dead)
+    turn = turns.begin(replace(ask, lease=engine.lease), recovery.is_dead)
     if turn.attached:
-        return turn, source_of(turn.answer)
-    prompt = prompt_for(ask, turn)
+        return turn, recovery.source_of(turn.answer)
+    prompt = recovery.prompt_for(turn.answer, ask.user_id)
     run_started.send_robust(Message, message=turn.answer)
     return turn, engine.start(turn.answer, backend, prompt)
-
-
-def prompt_for(ask: Ask, turn: Turn) -> Prompt:
-    """What the backend gets to know; never the request, which the run outlives."""
-    return Prompt(
-        text=text_of(turn.question.parts),
-        messages=[{"role": role, "content": text} for role, text in window(turn.conversation, turn.question)],
-        system=turn.conversation.system_prompt,
-        params={**turn.conversation.params, **ask.params},
-        model=ask.model,
-        language=ask.language,
-        user_id=ask.user_id,
-        conversation_id=turn.conversation.public_id,
-        metadata={"request_id": ask.request_id},
-    )
-
-
-def source_of(message: Message) -> Source:
-    """Where an answer is to be read: in this process while it writes it, else in the database."""
-    return engine.live.get(message.run_id or "") or stored.StoredRun(message)
-
-
-def is_dead(message: Message) -> bool:
-    """Whether an active answer's worker is gone; the answer is marked then."""
-    if message.run_id in engine.live:
-        return False
-    # Ours and not live: between its commit and its start, unless it is old.
-    if message.lease == engine.lease and message.created_at > timezone.now() - timedelta(
-        seconds=stored.LEASE
-    ):
-        return False
-    return stored.mark_if_dead(message)
 
 
 def active_answer(conversation: Conversation, run_id: str = "") -> Message | None:
@@ -84,13 +48,13 @@ def active_answer(conversation: Conversation, run_id: str = "") -> Message | Non
         return None
     message = history.messages_of(conversation).filter(run_id=wanted).first()
     if message and message.status in turns.ACTIVE:
-        is_dead(message)
+        recovery.look_after(message)
     return message
 
 
 def has_news(message: Message, position: int) -> bool:
     """Whether an answer is being written still, or has more than a reader at ``position`` has seen."""
-    outcome = stored.StoredRun(message).outcome
+    outcome = stored.outcome_of(message)
     return outcome is None or position < end_position(message.parts, outcome)
 
 

@@ -1,4 +1,4 @@
-"""Answers as the database has them: replay, following another worker's run, death, stop flags."""
+"""Answers as the database has them: replay, another worker's run, leases, ends, stop flags."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from chatsession import connections
 from chatsession.conversations import history
 from chatsession.conversations.turns import ACTIVE
 from chatsession.models import Conversation, Message, Worker
@@ -17,6 +18,7 @@ from chatsession.runs.log import Outcome, events
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from chatsession.runs.follow import Source
     from chatsession.runs.log import Event
 
 #: Seconds without a renewal after which a worker is dead. Renewals come once a second.
@@ -28,28 +30,21 @@ class StoredRun:
 
     poll = 1.0
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: Message, look_after: Callable[[Message], Source]) -> None:
         self.message = message
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """None while the answer is being written."""
-        if self.message.status in ACTIVE:
-            return None
-        error = self.message.error
-        if self.message.status == Message.Status.INTERRUPTED:
-            error = error or _("The answer was interrupted. Please try again.")
-        return Outcome(self.message.status, self.message.usage, error)
+        self.look_after = look_after
 
     def events_after(self, position: int) -> list[Event]:
         """See ``Run.events_after()``."""
-        return list(events(self.message.parts, position, self.outcome))
+        return list(events(self.message.parts, position, outcome_of(self.message)))
 
-    def refresh(self) -> None:
-        """Read the row again; mark the run if its worker has died."""
-        self.message.refresh_from_db(fields=["parts", "status", "usage", "error", "lease"])
-        if self.message.status in ACTIVE:
-            mark_if_dead(self.message)
+    def refresh(self) -> Source:
+        """Read the row again. Answers where to read on: here, or from the run if it has been taken over."""
+        try:
+            reload(self.message)
+            return self.look_after(self.message) if self.message.status in ACTIVE else self
+        finally:
+            connections.release()
 
     def subscribe(self, wake: Callable[[], None]) -> None:
         """Nobody wakes the readers of a stored run; they poll."""
@@ -58,16 +53,31 @@ class StoredRun:
         """See ``subscribe()``."""
 
 
-def mark_if_dead(message: Message) -> bool:
-    """Whether an active answer's worker is gone; then the answer is interrupted by whoever sees it first."""
-    alive = Worker.objects.using(history.database()).filter(
-        token=message.lease, renewed_at__gte=Now() - timedelta(seconds=LEASE)
-    )
-    if alive.exists():
-        return False
-    finish(message, message.lease, Outcome(Message.Status.INTERRUPTED, message.usage))
+def outcome_of(message: Message) -> Outcome | None:
+    """How an answer ended; None while it is being written."""
+    if message.status in ACTIVE:
+        return None
+    error = message.error
+    if message.status == Message.Status.INTERRUPTED:
+        error = error or _("The answer was interrupted. Please try again.")
+    return Outcome(message.status, message.usage, error)
+
+
+def reload(message: Message) -> None:
+    """Read again what the run's worker writes."""
     message.refresh_from_db(fields=["parts", "status", "usage", "error", "lease"])
-    return message.status not in ACTIVE
+
+
+def is_held(message: Message) -> bool:
+    """Whether the worker that writes an answer has renewed its lease in time, by the database's clock."""
+    workers = Worker.objects.using(history.database()).filter(token=message.lease)
+    return workers.filter(renewed_at__gte=Now() - timedelta(seconds=LEASE)).exists()
+
+
+def take_lease(message: Message, lease: str) -> bool:
+    """Make a dead worker's run ours: once, by whoever is first."""
+    rows = Message.objects.using(history.database()).filter(**own(message, message.lease))
+    return bool(rows.update(lease=lease))
 
 
 def own(message: Message, lease: str | None) -> dict[str, object]:

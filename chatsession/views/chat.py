@@ -13,6 +13,7 @@ from chatsession.forms import ChatForm
 from chatsession.models import Message
 from chatsession.protocols.ui_stream import parse_event_id
 from chatsession.runs import service
+from chatsession.runs.recovery import source_of
 from chatsession.views.api import answer, endpoint, language_of, read_json, request_id, require
 from chatsession.views.owners import owner_of
 from chatsession.views.streams import stream
@@ -124,7 +125,7 @@ def get_stream(request: HttpRequest, public_id: str) -> HttpResponseBase:
         return HttpResponse(status=204)
     if not service.has_news(message, position):
         return HttpResponse(status=204)
-    return stream(request, message, parent_of(message), service.source_of(message), position)
+    return stream(request, message, parent_of(message), source_of(message), position)
 
 
 def parent_of(message: Message) -> str:

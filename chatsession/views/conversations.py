@@ -135,7 +135,7 @@ def _leaf(request: HttpRequest, conversation: Conversation) -> int | None:
 
 def message_as_json(message: Message, *, render: bool = False) -> dict[str, Any]:
     """A message of ``history.branch()`` as a UI message with status and parent."""
-    outcome = stored.StoredRun(message).outcome
+    outcome = stored.outcome_of(message)
     shown: dict[str, Any] = {
         "id": message.public_id,
         "role": message.role,

@@ -179,7 +179,7 @@ def shown_turn(message: Message) -> ShownTurn:
     texts = texts_of(message, "text")
     if message.role == Message.Role.USER:
         return ShownTurn(role="user", id=message.public_id, text="".join(texts))
-    outcome = stored.StoredRun(message).outcome
+    outcome = stored.outcome_of(message)
     return ShownTurn(
         role="assistant",
         id=message.public_id,

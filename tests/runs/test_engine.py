@@ -13,7 +13,7 @@ from django.test import override_settings
 from chatsession.backends.base import BackendError, Reasoning, Source, Usage
 from chatsession.conversations.turns import Ask
 from chatsession.models import Conversation, Message, Worker
-from chatsession.runs import service, stored
+from chatsession.runs import recovery, service
 from chatsession.runs.engine import engine
 from chatsession.runs.follow import afollow, follow
 from chatsession.runs.run import Run
@@ -312,22 +312,66 @@ def test_a_run_whose_row_another_worker_took_stops_itself():
     assert stored_answer().status == "streaming"
 
 
-def test_an_answer_of_a_dead_worker_is_interrupted_by_whoever_looks():
-    gate = Gate()
-    turn, _ = send(gate)
-    gate.open.set()
-    engine.live[turn.answer.run_id].ended.wait(5)
+def orphan(model: str, parts: list, text: str = "hello") -> Message:
+    """An answer that a worker had begun when it died."""
+    turn, run = send(Backend(lambda prompt: "whole"), text)
+    text_of(run)
     Worker.objects.create(token="dead", renewed_at="2020-01-01T00:00Z")
-    Message.objects.filter(role="assistant").update(status="streaming", lease="dead")
+    Message.objects.filter(role="assistant").update(
+        status="streaming", lease="dead", model=model, parts=parts
+    )
     Conversation.objects.update(active_run=turn.answer.run_id)
+    return stored_answer()
 
-    source = service.source_of(stored_answer())
-    source.refresh()
 
-    end = list(source.events_after(0))[-1]
+@pytest.mark.parametrize("model", ["default", "no longer there"])
+def test_an_answer_of_a_dead_worker_is_interrupted_by_whoever_looks(model, settings):
+    settings.CHATSESSION = {"MODELS": {"default": {"BACKEND": Backend(lambda prompt: "other")}}}
+    source = recovery.source_of(orphan(model, [{"type": "text", "text": "half"}]))
+
+    end = list(source.refresh().events_after(0))[-1]
+
     assert (end.kind, end.part["status"]) == ("end", "interrupted")
-    assert stored_answer().status == "interrupted"
+    assert end.part["error"]
+    assert stored_answer().parts == [{"type": "text", "text": "half"}]
     assert Conversation.objects.get().active_run is None
+
+
+@pytest.mark.parametrize("written", [0, 1, 30, 10_000])
+def test_a_dead_workers_answer_goes_on_where_the_backend_can_and_ends_as_if_nothing_had_been(written):
+    whole = "".join(f"{number} " for number in range(1, 100)) + "100 "
+    begun = [{"type": "text", "text": whole[:written]}] if written else []
+    message = orphan("default", begun, text="/long 100")
+
+    source = recovery.source_of(message)
+    text = "".join(event.text for batch in follow(source, 0) for event in batch)
+
+    assert text == stored_answer().parts[0]["text"] == whole
+    assert stored_answer().status == "complete"
+    assert stored_answer().lease == engine.lease
+
+
+def test_a_dead_workers_answer_is_taken_over_once_however_many_look():
+    message = orphan("default", [], text="/slow 20")
+    barrier, runs = threading.Barrier(6), []
+
+    def look() -> None:
+        barrier.wait()
+        try:
+            copy = Message.objects.get(pk=message.pk)
+            source = recovery.source_of(copy).refresh()
+            runs.append("".join(event.text for batch in follow(source, 0) for event in batch))
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=look) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert set(runs) == {stored_answer().parts[0]["text"]}
+    assert len(runs) == 6
 
 
 def test_an_answer_of_a_living_worker_is_followed_through_the_database():
@@ -337,7 +381,7 @@ def test_an_answer_of_a_living_worker_is_followed_through_the_database():
     Message.objects.filter(role="assistant").update(
         status="streaming", lease="other", parts=[{"type": "text", "text": "who"}]
     )
-    source = stored.StoredRun(stored_answer())
+    source = recovery.source_of(stored_answer())
     reader = follow(source, 0)
     assert "".join(event.text for event in next(reader)) == "who"
 

@@ -61,7 +61,7 @@ class DemoBackend:
 
     async def _reply(self, turn: Turn) -> AsyncIterator[Chunk]:
         section = lookup.find(turn.text, turn.language) if turn.needs_lookup else None
-        async for piece in _paced(pieces(turn.opening() + turn.reply(section)), self.delay):
+        async for piece in _paced(pieces(turn.opening() + turn.reply(section)), self.delay, turn.written):
             yield piece
         if section:
             yield Source(f"#{section.anchor}", section.title)
@@ -72,7 +72,7 @@ class DemoBackend:
             delay = 0
         elif name == "/slow" and (milliseconds := _number(argument, SLOW_LIMIT)) is not None:
             delay = milliseconds / 1000
-        async for piece in _paced(tokens, delay):
+        async for piece in _paced(tokens, delay, turn.written):
             yield piece
         if name == "/error":
             raise BackendError(_("This error was asked for with /error."))
@@ -85,6 +85,7 @@ class Turn:
 
     def __init__(self, prompt: Prompt) -> None:
         self.text = well_formed(prompt.text)
+        self.written = len(prompt.written)
         said = [well_formed(message["content"]) for message in prompt.messages if message["role"] == "user"]
         self.before = said[:-1]
         self.number = len(self.before) + 1
@@ -166,11 +167,19 @@ def _command_tokens(turn: Turn, name: str, argument: str) -> Iterable[str]:
     return pieces(turn.say("no_command", name=name))
 
 
-async def _paced(tokens: Iterable[str], delay: float) -> AsyncIterator[str]:
-    for number, token in enumerate(tokens, 1):
+async def _paced(tokens: Iterable[str], delay: float, written: int) -> AsyncIterator[str]:
+    for number, token in enumerate(_behind(tokens, written), 1):
         yield token
         if delay or number % BURST == 0:
             await asyncio.sleep(delay)
+
+
+def _behind(tokens: Iterable[str], written: int) -> Iterator[str]:
+    """The tokens without their first ``written`` code points: they are in the answer already."""
+    for token in tokens:
+        if len(token) > written:
+            yield token[written:]
+        written = max(written - len(token), 0)
 
 
 def _counted(count: int) -> Iterator[str]:
