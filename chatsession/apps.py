@@ -17,6 +17,8 @@ class ChatSessionConfig(AppConfig):
         """Wire what the rest of Django is to tell us."""
         from django.contrib.auth.signals import user_logged_in
 
+        from chatsession.checks import register_checks
         from chatsession.views.owners import claim_at_login
 
+        register_checks()
         user_logged_in.connect(claim_at_login, dispatch_uid="chatsession.claim")
