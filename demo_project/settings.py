@@ -7,9 +7,9 @@ OPENAI_BASE_URL     a server that speaks OpenAI's protocol; without it and the k
 OPENAI_API_KEY      its key
 OPENAI_MODEL        its model, default "gpt-4o-mini"
 DEMO_ADMIN_PASSWORD the admin's password
-HOST, PORT          read by start.py
+HOST, PORT          where start.py lets it listen
 DEBUG               "1" (default) or "0"; with 0 the cookies are Secure
-ALLOWED_HOSTS       names the site answers to, with commas between them; default: this machine's
+ALLOWED_HOSTS       names the site answers to, with commas between them; default: localhost and HOST
 SECRET_KEY          default: made once per checkout
 """
 
@@ -25,7 +25,8 @@ HERE = Path(__file__).resolve().parent
 
 DEBUG = os.environ.get("DEBUG", "1").lower() in {"1", "true", "yes", "on"}
 SECRET_KEY = os.environ.get("SECRET_KEY") or secret_key.of_checkout(HERE / ".secret_key")
-ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "localhost,.localhost,127.0.0.1,[::1]").split(",")
+OWN_HOSTS = f"localhost,.localhost,127.0.0.1,[::1],{os.environ.get('HOST', '')}"
+ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", OWN_HOSTS).split(",")
 
 INSTALLED_APPS = [
     "demo_project",
