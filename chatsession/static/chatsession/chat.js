@@ -9,7 +9,7 @@ const { readFrames } = modules.sse;
 
 const texts = document.body.dataset;
 const pageOf = (id) => texts.conversationPage.replace("--id--", () => encodeURIComponent(id));
-const status = document.querySelector("[data-status]");
+const status = document.querySelector("[role=status]");
 const alert = document.querySelector("[data-alert]");
 const form = document.querySelector("[data-composer]");
 const others = new BroadcastChannel("chatsession");
@@ -206,7 +206,8 @@ others.addEventListener("message", ({ data }) => {
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && sync());
 window.addEventListener("pageshow", (event) => event.persisted && sync());
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !event.isComposing && !document.querySelector("dialog[open]")) stop();
+  const elsewhere = event.isComposing || event.defaultPrevented || document.querySelector("dialog[open]");
+  if (event.key === "Escape" && !elsewhere) stop();
 });
 
 document.body.classList.toggle("no-clipboard", !navigator.clipboard);

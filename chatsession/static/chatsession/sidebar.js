@@ -11,7 +11,7 @@ export class Sidebar {
     for (const closer of document.querySelectorAll("[data-drawer-close]")) {
       closer.addEventListener("click", () => this.#drawer(false));
     }
-    this.aside.addEventListener("keydown", (event) => event.key === "Escape" && this.#drawer(false));
+    document.addEventListener("keydown", (event) => this.#key(event));
     this.list.addEventListener("click", (event) => this.#click(event));
     const more = document.querySelector("[data-more-conversations]");
     more?.addEventListener("click", () => this.#more(more));
@@ -52,6 +52,12 @@ export class Sidebar {
     this.opener.setAttribute("aria-expanded", String(open));
     if (open) this.aside.querySelector("a, button").focus();
     else if (this.opener.checkVisibility()) this.opener.focus();
+  }
+
+  #key(event) {
+    if (event.key !== "Escape" || !document.body.classList.contains("drawer-open")) return;
+    event.preventDefault();
+    this.#drawer(false);
   }
 
   #click(event) {

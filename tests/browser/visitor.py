@@ -1,0 +1,80 @@
+"""A visitor of the chat page: one browser profile with one tab or several."""
+
+from __future__ import annotations
+
+import re
+import time
+
+PATIENCE = 20_000  # ms
+
+
+class Visitor:
+    """``tab`` is a Playwright page; the methods act in it unless they are given another one."""
+
+    def __init__(self, chromium, address: str, locale: str = "ja-JP", **context) -> None:
+        self.address = address
+        self.complaints: list[str] = []
+        #: A pattern of the complaints that a test provokes.
+        self.expected = "(?!)"
+        self.context = chromium.new_context(locale=locale, **context)
+        self.context.set_default_timeout(PATIENCE)
+        self.tab = self.open("/chat/")
+
+    def open(self, path: str):
+        """A new tab."""
+        tab = self.context.new_page()
+        tab.on("console", lambda message: self._heard(message.type, message.text))
+        tab.on("pageerror", lambda error: self._heard("error", str(error)))
+        tab.goto(self.address + path)
+        return tab
+
+    def _heard(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning") and not re.search(self.expected, text):
+            self.complaints.append(text)
+
+    def send(self, text: str, tab=None) -> None:
+        tab = tab or self.tab
+        tab.fill("#text", text)
+        tab.press("#text", "Enter")
+
+    def say(self, text: str, tab=None) -> str:
+        """Send, and return the whole answer."""
+        self.send(text, tab)
+        tab = tab or self.tab
+        tab.wait_for_selector("[aria-busy=true]", state="attached")
+        return self.answer(tab)
+
+    def answer(self, tab=None) -> str:
+        """The last answer, once it is written."""
+        tab = tab or self.tab
+        tab.wait_for_selector("[data-role=assistant]")
+        tab.wait_for_selector("[data-turns] [aria-busy=true]", state="detached")
+        return self.texts("assistant", tab)[-1]
+
+    def first_words(self, tab=None) -> str:
+        """What the answer has when it is seen to have begun."""
+        tab = tab or self.tab
+        self.until("document.querySelector('[aria-busy=true] [data-body]')?.textContent.trim()", tab)
+        return tab.text_content("[aria-busy=true] [data-body]").strip()
+
+    def until(self, expression: str, tab=None) -> None:
+        """Wait for a JavaScript expression to be true; Playwright's own way needs ``unsafe-eval``."""
+        deadline = time.monotonic() + PATIENCE / 1000
+        while not (tab or self.tab).evaluate(expression):
+            assert time.monotonic() < deadline, f"never came true: {expression}"
+            (tab or self.tab).wait_for_timeout(20)
+
+    def texts(self, role: str, tab=None) -> list[str]:
+        """The texts of all questions or answers."""
+        found = (tab or self.tab).locator(f"[data-turns] [data-role={role}] [data-body]")
+        return [text.strip() for text in found.all_text_contents()]
+
+    def log_in(self, tab, user: str, password: str) -> None:
+        tab.goto(f"{self.address}/accounts/login/?next=/chat/")
+        tab.fill("[name=username]", user)
+        tab.fill("[name=password]", password)
+        tab.press("[name=password]", "Enter")
+        tab.wait_for_url(f"{self.address}/chat/")
+
+    def leave(self) -> None:
+        self.context.close()
