@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,6 +11,8 @@ from typing import NamedTuple
 
 from chatsession.conf import conf
 from chatsession.exceptions import SessionTooLarge
+
+logger = logging.getLogger("django.security.SuspiciousSession")
 
 AUTH_PREFIX = "_auth_"
 EXPIRY_KEY = "_session_expiry"
@@ -154,10 +157,13 @@ def pack(data: Mapping[str, bytes]) -> bytes:
 
 
 def unpack(blob: bytes) -> dict[str, bytes]:
-    """Reverse ``pack()``. Raises ``ValueError`` for anything else."""
-    start = blob.index(b"\n") + 1
-    data = {}
-    for key, length in json.loads(blob[:start]):
-        data[key] = blob[start : start + length]
-        start += length
+    """Reverse ``pack()``. A damaged blob holds nothing, as in Django's own stores."""
+    data, start = {}, blob.find(b"\n") + 1
+    try:
+        for key, length in json.loads(blob[:start]):
+            data[key] = blob[start : start + length]
+            start += length
+    except (TypeError, ValueError):
+        logger.warning("Session data corrupted")
+        return {}
     return data
