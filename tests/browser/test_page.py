@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from tests.browser.conftest import PASSWORD, USER
+
 PHONE = {"viewport": {"width": 375, "height": 700}, "has_touch": True, "is_mobile": True}
 
 
@@ -187,6 +189,57 @@ def test_conversations_are_renamed_and_deleted(visitor):
     visitor.tab.click("[data-delete] .danger")
     visitor.tab.wait_for_url(f"{visitor.address}/chat/")
     assert visitor.tab.locator(".conversation").count() == 0
+
+
+def test_a_long_list_of_conversations_is_shown_on_request(visitor):
+    visitor.say("/echo 一")
+    created = """async () => {
+        const csrf = document.cookie.match(/csrftoken=([^;]+)/)[1];
+        const headers = {"X-CSRFToken": csrf, "Content-Type": "application/json"};
+        for (let n = 1; n <= 101; n++) {
+            const body = JSON.stringify({title: `会話 ${n}`});
+            await fetch("/chat/api/conversations", {method: "POST", headers, body});
+        }
+    }"""
+    visitor.tab.evaluate(created)
+    visitor.tab.reload()
+    assert visitor.tab.locator(".conversation").count() == 50
+    visitor.tab.click("[data-more-conversations]")
+    visitor.until("document.querySelectorAll('.conversation').length == 100")
+    visitor.tab.click("[data-more-conversations]")
+    visitor.until("document.querySelectorAll('.conversation').length == 102")
+    visitor.tab.wait_for_selector("[data-more-conversations]", state="hidden")
+    assert visitor.tab.locator(".conversation a").last.get_attribute("href") == visitor.tab.evaluate(
+        "location.pathname"
+    )
+
+
+def test_answers_and_code_are_copied(visitor):
+    visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visitor.say("/code")
+    visitor.tab.click("[data-copy-code]")
+    visitor.tab.wait_for_selector("text=コピーしました")
+    assert visitor.tab.evaluate("navigator.clipboard.readText()").startswith("from django.http import")
+    visitor.tab.click("[data-copy]")
+    visitor.until("document.querySelector('[data-copy]').textContent.includes('コピーしました')")
+    assert visitor.tab.evaluate("navigator.clipboard.readText()").startswith("訪問回数を")
+
+
+def test_a_logout_in_the_other_tab_hides_the_conversation_and_keeps_the_text(visitor):
+    visitor.expected = "404"
+    other = visitor.open("/chat/")
+    visitor.log_in(other, USER, PASSWORD)
+    visitor.tab.goto(f"{visitor.address}/chat/")
+    visitor.say("/echo 秘密")
+    visitor.tab.fill("#text", "書きかけ")
+    other.click("text=ログアウト")
+    other.wait_for_url(f"{visitor.address}/chat/")
+
+    visitor.tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+    visitor.tab.wait_for_selector("[data-welcome]")
+    assert "秘密" not in visitor.tab.content()
+    assert visitor.tab.input_value("#text") == "書きかけ"
 
 
 def test_the_view_follows_only_a_reader_at_the_end(visitor):

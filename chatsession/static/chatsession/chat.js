@@ -44,9 +44,9 @@ async function send(text, id) {
 
 /** The same question under the same ID: the server follows, replays or answers anew. */
 async function retry(turn) {
-  if (current) return;
-  tell("");
   const question = turn.previousElementSibling;
+  if (current || question?.dataset.role !== "user") return;
+  tell("");
   const text = question.querySelector("[data-body]").textContent;
   transcript.reset(turn);
   await ask({ text, id: question.dataset.id, question: null, turn });

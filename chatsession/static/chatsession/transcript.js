@@ -67,6 +67,9 @@ export class Transcript {
         turn.dataset.run = frame.messageMetadata.runId;
         this.note(turn, "");
         break;
+      case "data-queue":
+        this.note(turn, frame.data.position ? this.texts.textQueued.replace("{n}", frame.data.position) : "");
+        break;
       case "text-start":
         answer.startText();
         break;
