@@ -25,6 +25,8 @@ PAIRS = [("3.11", "5.2"), ("3.12", "6.1"), ("3.13", "6.1")]
 QUICK = "not server and not browser"
 #: They touch neither sessions nor tables, so that once is enough.
 ONCE = ["--ignore=tests/backends", "--ignore=tests/protocols", "--ignore=tests/test_rendering.py"]
+#: These touch tables only, or every store by themselves.
+NO_STORE = [*ONCE, "--ignore=tests/conversations", "--ignore=tests/runs", "--ignore=tests/stores"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def test_steps() -> Iterator[Step]:
     # A database name of the checkout's own: two checkouts may be tested at the same time.
     database = f"{POSTGRES}/chatsession_{zlib.crc32(str(ROOT).encode())}"
     yield pytest("SQLite", QUICK)
-    yield pytest("memory store", QUICK, *ONCE, TEST_STORE="memory")
+    yield pytest("memory store", QUICK, *NO_STORE, TEST_STORE="memory")
     yield pytest("PostgreSQL", QUICK, *ONCE, lacks=lacks_postgres(), TEST_DATABASE_URL=database)
     yield pytest("servers", "server and not browser", TEST_SLOW="1")
     yield pytest("Chromium", "browser", lacks=lacks_chromium())
