@@ -181,6 +181,8 @@ def _cell(self: RendererHTML, tokens: Sequence[Token], at: int, *_: Any) -> str:
     """Return a table cell whose alignment is a class: inline style is against the page's policy."""
     align = str(tokens[at].attrs.get("style", "")).removeprefix("text-align:")
     tag = tokens[at].tag
+    if tokens[at].nesting < 0:
+        return f"</{tag}>\n"
     return f'<{tag} class="{CLASS_PREFIX}{align}">' if align else f"<{tag}>"
 
 
@@ -197,10 +199,10 @@ def _make_markdown() -> MarkdownIt:
     md.inline = _Inline()
     # A definition further down would change links that are settled.
     md.disable("reference")
-    rules = {"image": _image, "heading": _heading, "th": _cell, "td": _cell, "table": _table}
-    for name, rule in rules.items():
-        for part in ("",) if name == "image" else ("_open",) if rule is _cell else ("_open", "_close"):
-            md.add_render_rule(name + part, rule)
+    md.add_render_rule("image", _image)
+    for name, rule in {"heading": _heading, "th": _cell, "td": _cell, "table": _table}.items():
+        md.add_render_rule(f"{name}_open", rule)
+        md.add_render_rule(f"{name}_close", rule)
     return md
 
 
