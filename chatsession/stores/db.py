@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import cache
 from typing import Any, TypeVar
 
 from django.db import DatabaseError, IntegrityError, OperationalError, connections, router, transaction
@@ -26,7 +27,6 @@ PATIENCE = 30
 BATCH = 1000
 
 INFO = ("id", "user_id", "created_at", "last_seen_at", "expires_at", "user_agent", "ip")
-RECORD = ("data", "version", "generation", *INFO)
 
 
 def alias() -> str:
@@ -36,6 +36,18 @@ def alias() -> str:
 
 def rows() -> QuerySet[Session]:
     return Session.objects.using(alias())
+
+
+@cache
+def select(using: str, *, lock: bool) -> str:
+    """The query of every load, built once: that alone takes the ORM five times as long as the database."""
+    operations = connections[using].ops
+    columns = ", ".join(operations.quote_name(str(field.column)) for field in Session._meta.concrete_fields)
+    table, key_hash = map(operations.quote_name, (Session._meta.db_table, "key_hash"))
+    lock = lock and connections[using].features.has_select_for_update
+    return (
+        f"SELECT {columns} FROM {table} WHERE {key_hash} = %s {operations.for_update_sql() if lock else ''}"  # noqa: S608
+    )
 
 
 def in_atomic_block() -> bool:
@@ -69,11 +81,8 @@ class SessionStore(BaseStore):
     """One row a session; writes are compare-and-set on its version."""
 
     def _fetch(self, key_hash: str, *, lock: bool = False) -> Record | None:
-        query = rows().filter(key_hash=key_hash)
-        if lock and connections[query.db].features.has_select_for_update:
-            query = query.select_for_update()
-        found = past_locks(lambda: list(query.values_list(*RECORD)[:1]))
-        return to_record(*found[0]) if found else None
+        found = past_locks(lambda: list(rows().raw(select(alias(), lock=lock), [key_hash])))
+        return to_record(found[0]) if found else None
 
     def _insert(self, key_hash: str, record: Record) -> bool:
         row = Session(
@@ -170,18 +179,17 @@ def to_infos(query: QuerySet[Session]) -> Iterator[SessionInfo]:
     return (SessionInfo(str(handle), *others) for handle, *others in query.values_list(*INFO))
 
 
-def to_record(data: bytes, version: int, generation: int, *info: Any) -> Record:
-    handle, user_id, created_at, last_seen_at, expires_at, *client = info
+def to_record(row: Session) -> Record:
     return Record(
-        handle=str(handle),
-        data=unpack(bytes(data)),
-        created_at=created_at,
-        last_seen_at=last_seen_at,
-        expires_at=expires_at,
-        version=version,
-        generation=generation,
-        user_id=user_id,
-        client=Client(*client),
+        handle=str(row.id),
+        data=unpack(bytes(row.data)),
+        created_at=row.created_at,
+        last_seen_at=row.last_seen_at,
+        expires_at=row.expires_at,
+        version=row.version,
+        generation=row.generation,
+        user_id=row.user_id,
+        client=Client(row.user_agent, row.ip),
     )
 
 
