@@ -22,6 +22,7 @@ from chatsession.stores.configured import configured_store
 TAG = "chatsession"
 KEYS = [name for name in vars(Settings) if name.isupper()]
 PERMISSION = re.compile(r"anyone|authenticated|staff|\w+\.\w+")
+RATE = re.compile(r"[1-9][0-9]*/[smhd]")
 MISSING = (
     "The session ID goes out unsigned and is stored as it is, parallel requests overwrite each other's "
     "values, and what a streamed response writes to the session is lost."
@@ -51,17 +52,31 @@ def is_callable(value: Any) -> bool:
         return False
 
 
+def is_rates(value: Any) -> bool:
+    """Such as ``{"user": "60/h", "guest": "20/m"}``."""
+    return isinstance(value, Mapping) and all(
+        kind in ("user", "guest") and isinstance(rate, str) and RATE.fullmatch(rate)
+        for kind, rate in value.items()
+    )
+
+
+NUMBER = (is_number, "a whole number above 0")
+FUNCTION = (is_callable, "a function of the request or the dotted path of one that can be imported")
 EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "MODELS": (lambda value: isinstance(value, Mapping), "a dictionary of models"),
     "DATABASE": (lambda value: value is None or value in connections, "an alias in DATABASES, or None"),
-    "OWNER": (is_callable, "a function of the request or the dotted path of one that can be imported"),
+    "OWNER": FUNCTION,
     "PERMISSIONS": (lambda value: isinstance(value, Mapping), "a dictionary: API name -> who may use it"),
-    "MAX_MESSAGE_CHARS": (is_number, "a whole number above 0"),
+    "MAX_MESSAGE_CHARS": NUMBER,
     "CLAIM_AT_LOGIN": (lambda value: isinstance(value, bool), "True or False"),
     "ON_DISCONNECT": (lambda value: value in ("continue", "stop"), '"continue" or "stop"'),
-    "MAX_SESSION_BYTES": (is_number, "a whole number above 0"),
-    "MAX_SESSIONS": (is_number, "a whole number above 0"),
-    "CLIENT_IP": (is_callable, "a function of the request or the dotted path of one that can be imported"),
+    "MAX_RUNNING": NUMBER,
+    "MAX_QUEUED": (lambda value: value == 0 or is_number(value), "a whole number, 0 or above"),
+    "MAX_STREAMS_PER_OWNER": NUMBER,
+    "RATE": (is_rates, 'a dictionary: {"user": "60/h", "guest": "20/m"}; s, m, h or d'),
+    "MAX_SESSION_BYTES": NUMBER,
+    "MAX_SESSIONS": NUMBER,
+    "CLIENT_IP": FUNCTION,
 }
 
 
