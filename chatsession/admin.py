@@ -118,16 +118,7 @@ class SessionAdmin(Admin):
     """Who is here, and on what; never the ID of a session, nor its hash."""
 
     list_display = ("session", "user", "created_at", "last_seen_at", "expires_at", "device", "address")
-    fields = (
-        "handle",
-        "user",
-        "created_at",
-        "last_seen_at",
-        "expires_at",
-        "device",
-        "user_agent",
-        "address",
-    )
+    fields = ("handle", "user", "created_at", "last_seen_at", "expires_at", "user_agent", "address")
     sortable_by = ()
     search_fields = ("handle",)
     search_help_text = gettext_lazy("A user name, a part of the device's name, an IP address, or a handle")
