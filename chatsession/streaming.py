@@ -82,7 +82,8 @@ class Ending:
                 if aclose := getattr(source, "aclose", None):
                     await aclose()
             finally:
-                if session := self._take():
+                session = self._take()
+                if session is not None:
                     await asyncio.shield(detach(acommit(session)))
 
     def close(self) -> None:

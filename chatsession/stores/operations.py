@@ -65,6 +65,7 @@ class Operations(Driver, SessionBase):
     # Reading
 
     def _opening(self, no_load: bool = False) -> Steps[Values]:
+        self.accessed = True
         if not hasattr(self, "_session_cache"):
             self._session_cache = self._values() if no_load else (yield from self._loading())
             if self._session_cache.record:
@@ -116,10 +117,8 @@ class Operations(Driver, SessionBase):
         change = Change(values.encoded())
         record = self._new_record(values, change)
         key = session_key or new_key()
-        while not (yield "insert", hash_key(key), record):
-            if session_key:
-                raise CreateError
-            key = new_key()
+        if not (yield "insert", hash_key(key), record):
+            raise CreateError
         self._session_key = key
         values.rebase(record, change)
         self.modified = True
@@ -189,7 +188,6 @@ class Operations(Driver, SessionBase):
             if written := (yield "apply", self._hash, record, change, self._stamp(values)):
                 values.forget(key)
                 values.rebase(written, change)
-                self.accessed = True
                 return values[key]
             yield "pause", attempt
             attempt, record = attempt + 1, (yield "fetch", self._hash)
@@ -200,7 +198,6 @@ class Operations(Driver, SessionBase):
     def _cycling(self) -> Steps[None]:
         if self._sealed:
             raise ResponseStarted
-        self.accessed = True
         values = yield from self._opening()
         old, new = self.session_key, new_key()
         if old is None:
