@@ -101,7 +101,7 @@ class Values(MutableMapping[str, Any]):
         Values this request holds stay its own objects, compared with the bytes it has last seen or
         written; the others are those of the record. What is still unwritten stays so.
         """
-        unwritten = self._seen.keys() - self._data.keys() - change.drop
+        unwritten = self._seen.keys() - self._data.keys()
         live = {key: value for key, value in self._data.items() if value is not _ENCODED}
         known = {key: change.put.get(key, self._seen.get(key)) for key in live}
         seen = {**record.data, **known}

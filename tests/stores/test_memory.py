@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from django.test import override_settings
 
@@ -43,6 +45,25 @@ def test_what_the_sweep_remembers_stays_bounded():
         session.cycle_key()
         saved().flush()
     assert len(SessionStore._sweep) < 30
+
+
+def test_threads_that_alternate_at_any_moment_lose_nothing():
+    session = saved(n=0)
+
+    def write(number):
+        for _ in range(20):
+            own = SessionStore(session.session_key)
+            own[f"own {number}"] = number
+            own.save()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(write, range(40))) == [None] * 40
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(dict(SessionStore(session.session_key))) == 41
 
 
 def test_a_record_shares_no_object_with_a_request():
