@@ -124,6 +124,7 @@ function answer(dialog) {
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue), { once: true });
+    // The event of an earlier close may come when the dialog is open again: that is no answer.
+    dialog.onclose = () => dialog.open || resolve(dialog.returnValue);
   });
 }
