@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
@@ -329,6 +331,16 @@ def test_blocks_can_be_replaced(guest, settings, tmp_path):
     html = guest.get("/chat/").content.decode()
     assert "Our rules" in html
     assert "Shift+Enter" not in html
+
+
+def test_it_needs_no_installed_auth_app():
+    program = """
+from django.conf import settings
+settings.configure(INSTALLED_APPS=["chatsession"], ROOT_URLCONF="chatsession.urls")
+import django; django.setup()
+import chatsession.urls
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_it_works_without_the_auth_app_in_the_request(guest, settings):

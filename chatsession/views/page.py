@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
-from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.http.request import HttpHeaders
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect, render, resolve_url
 from django.templatetags.static import static
 from django.utils import translation
 from django.utils.cache import patch_cache_control, patch_vary_headers
@@ -97,7 +96,9 @@ def refuse(request: HttpRequest) -> HttpResponseBase:
     user: Any = getattr(request, "user", None)
     if user is not None and user.is_authenticated:
         raise PermissionDenied
-    return redirect_to_login(request.get_full_path())
+    # Not redirect_to_login(): its module needs django.contrib.auth to be installed.
+    query = urlencode({"next": request.get_full_path()}, safe="/")
+    return redirect(f"{resolve_url(settings.LOGIN_URL)}?{query}")
 
 
 def shown(request: HttpRequest, public_id: str, **extra: Any) -> HttpResponse:
