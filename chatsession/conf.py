@@ -64,6 +64,26 @@ class Settings:
         return cast('Literal["continue", "stop"]', self._get("ON_DISCONNECT", "continue"))
 
     @property
+    def MAX_RUNNING(self) -> int:
+        """Most answers a process writes at once."""
+        return cast("int", self._get("MAX_RUNNING", 200))
+
+    @property
+    def MAX_QUEUED(self) -> int:
+        """Most answers that wait in a process for their turn; one more is refused with 429."""
+        return cast("int", self._get("MAX_QUEUED", 200))
+
+    @property
+    def MAX_STREAMS_PER_OWNER(self) -> int:
+        """Most answers an owner reads at once in a process."""
+        return cast("int", self._get("MAX_STREAMS_PER_OWNER", 20))
+
+    @property
+    def RATE(self) -> Mapping[str, str]:
+        """Sends in a while and process, by "user" and by "guest" (per IP): "20/m"; s, m, h or d."""
+        return cast("Mapping[str, str]", self._get("RATE", {}))
+
+    @property
     def MAX_SESSION_BYTES(self) -> int:
         """Largest encoded session, in bytes."""
         return cast("int", self._get("MAX_SESSION_BYTES", 1_000_000))

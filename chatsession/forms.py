@@ -24,6 +24,12 @@ def validate_storable(value: str) -> None:
         ) from None
 
 
+def validate_segment(value: str) -> None:
+    """An ID is one segment of a path: the AI SDK puts it into an address as it is."""
+    if "/" in value or value in (".", "..") or not value.isprintable():
+        raise ValidationError(_("An ID has no slashes and no control characters."), code="invalid_id")
+
+
 class StrictCharField(forms.CharField):
     """Takes text only: a number or a list in the JSON is an error, not its ``str()``."""
 
@@ -37,7 +43,8 @@ class StrictCharField(forms.CharField):
 
 def id_field() -> StrictCharField:
     """The ID of a conversation or a message, the client's to choose."""
-    return StrictCharField(max_length=MAX_ID_CHARS, required=False, strip=False)
+    validators = [validate_segment]
+    return StrictCharField(max_length=MAX_ID_CHARS, required=False, strip=False, validators=validators)
 
 
 class ChatForm(forms.Form):

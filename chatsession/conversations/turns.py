@@ -65,18 +65,23 @@ class Turn:
     attached: bool = False
 
 
-def begin(ask: Ask, is_dead: Callable[[Message], bool]) -> Turn:
+def begin(ask: Ask, is_dead: Callable[[Message], bool], admit: Callable[[], bool]) -> Turn:
     """Store the turn and take the conversation's lease, or find the one that was sent before.
 
-    ``is_dead`` tells (and marks) an active answer whose worker is gone. Raises ``RunActive`` while another
-    answer is being written, ``NotFound`` or ``NothingToAnswer`` for a regeneration without a question.
+    ``is_dead`` tells (and marks) an active answer whose worker is gone. ``admit`` is asked once, before
+    anything is stored, and only for what was not sent before; it raises, or answers whether the run will
+    have to wait. Raises ``RunActive`` while another answer is being written, ``NotFound`` or
+    ``NothingToAnswer`` for a regeneration without a question.
     """
+    status = None
     for attempt in range(ATTEMPTS):
         conversation = _find(ask)
         question = _question(ask, conversation) if conversation else None
         if conversation and question and (answer := _attachable(ask, question, is_dead)):
             return Turn(conversation, question, answer, attached=True)
-        turn = _take(ask, conversation, question)
+        if status is None:
+            status = Message.Status.QUEUED if admit() else Message.Status.STREAMING
+        turn = _take(ask, conversation, question, status)
         if turn:
             return turn
         if conversation and not _freed(conversation, is_dead) and attempt:
@@ -146,7 +151,9 @@ def _freed(conversation: Conversation, is_dead: Callable[[Message], bool]) -> bo
     return run is not None and is_dead(run)
 
 
-def _take(ask: Ask, conversation: Conversation | None, question: Message | None) -> Turn | None:
+def _take(
+    ask: Ask, conversation: Conversation | None, question: Message | None, status: Message.Status
+) -> Turn | None:
     """The transaction; None if another send has the lease, or made the conversation first."""
     run_id = history.new_id()
     try:
@@ -156,7 +163,7 @@ def _take(ask: Ask, conversation: Conversation | None, question: Message | None)
                 return None
             saved = question is None
             question = question or _insert_question(ask, conversation)
-            answer = _insert_answer(ask, conversation, question, run_id)
+            answer = _insert_answer(ask, conversation, question, run_id, status)
             conversation.leaf = answer
             conversation.save(using=history.database(), update_fields=["leaf"])
     except IntegrityError:
@@ -204,7 +211,9 @@ def _insert_question(ask: Ask, conversation: Conversation) -> Message:
     return question
 
 
-def _insert_answer(ask: Ask, conversation: Conversation, question: Message, run_id: str) -> Message:
+def _insert_answer(
+    ask: Ask, conversation: Conversation, question: Message, run_id: str, status: Message.Status
+) -> Message:
     public_id = f"m_{history.new_id()}"
     answer = Message(
         conversation=conversation,
@@ -212,7 +221,7 @@ def _insert_answer(ask: Ask, conversation: Conversation, question: Message, run_
         role=Message.Role.ASSISTANT,
         public_id=public_id,
         public_hash=history.digest(public_id),
-        status=Message.Status.STREAMING,
+        status=status,
         model=ask.model,
         params=ask.params,
         run_id=run_id,

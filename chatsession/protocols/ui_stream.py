@@ -57,6 +57,8 @@ def _encode(head: Head, event: Event) -> bytes:
         kind, part_id = event.part["type"], _part_id(event)
         delta = encode_basestring(event.text)
         return prefix + f'data: {{"type":"{kind}-delta","id":"{part_id}","delta":{delta}}}\n\n'.encode()
+    if event.kind == "queue":
+        return transient("queue", {"position": event.number})
     if event.kind == "start":
         prefix += b"retry: 2000\n"
     frame = prefix + _block(_frame(head, event))

@@ -18,6 +18,7 @@ from chatsession.conversations import history
 from chatsession.models import Message
 from chatsession.runs.produce import produce
 from chatsession.runs.run import Run
+from chatsession.runs.seats import Seats
 from chatsession.runs.ticker import Ticker
 from chatsession.signals import message_saved, run_finished
 
@@ -36,6 +37,7 @@ class Engine:
     def reset(self) -> None:
         """Begin anew, with a lease of our own: threads and runs stay in the parent of a fork."""
         self.live: dict[str, Run] = {}
+        self.seats = Seats()
         self.ticker = Ticker(history.new_id(), self.live, self._ended)
         #: Whether runs finish inside the request, on its connection. For tests, and where no thread can live.
         self.inline = False
@@ -48,7 +50,7 @@ class Engine:
         return self.ticker.token
 
     def start(self, message: Message, backend: Backend, prompt: Prompt) -> Run:
-        """Start writing ``message``, whose row is committed."""
+        """Start writing ``message``, whose row is committed and whose place is reserved."""
         run = Run(message)
         self.live[run.id] = run
         try:
@@ -68,15 +70,16 @@ class Engine:
         run.attach(asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context()))
 
     async def _run(self, run: Run, backend: Backend, prompt: Prompt) -> None:
-        await produce(run, backend, prompt)
+        await produce(run, backend, prompt, self.seats)
         self.ticker.wake()
 
     def _run_inline(self, run: Run, backend: Backend, prompt: Prompt) -> None:
         try:
-            contextvars.copy_context().run(asyncio.run, produce(run, backend, prompt))
+            contextvars.copy_context().run(asyncio.run, produce(run, backend, prompt, None))
             self.ticker.tick()
         finally:
             self.live.pop(run.id, None)
+            self.seats.release()
 
     def _ended(self, run: Run) -> None:
         if self.inline:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from asgiref.sync import sync_to_async
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+from chatsession.runs.log import Event
 
-    from chatsession.runs.log import Event
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator
+
 
 #: Seconds of silence after which a reader is given an empty batch: a heartbeat for proxies.
 PING = 15.0
@@ -31,6 +32,10 @@ class Source(Protocol):
     def poll(self) -> float | None:
         """Seconds between two looks where nobody wakes the reader; None where somebody does."""
 
+    @property
+    def place(self) -> int:
+        """The place in the queue; 0 if it does not wait, or waits in another worker."""
+
     def events_after(self, position: int) -> list[Event]: ...
     def refresh(self) -> Source: ...
     def subscribe(self, wake: Callable[[], None]) -> None: ...
@@ -44,11 +49,15 @@ class Reader:
         self.source = source
         self.position = position
         self.finished = False
+        self.place = 0
         self.silence = PING
 
     def take(self, waited: float) -> list[Event] | None:
         """The next batch; empty if it is time for a heartbeat, None if there is nothing to send."""
         batch = self.source.events_after(self.position)
+        changed, self.place = self.source.place != self.place, self.source.place
+        if changed and self.place:
+            batch.append(Event(batch[-1].position if batch else self.position, "queue", self.place))
         if batch:
             self.position, self.finished = batch[-1].position, batch[-1].kind == "end"
         self.silence += waited
@@ -70,7 +79,7 @@ class Reader:
         return self.source.poll or PING
 
 
-def follow(source: Source, position: int) -> Iterator[list[Event]]:
+def follow(source: Source, position: int) -> Generator[list[Event]]:
     """Batches of events behind ``position`` until the end; an empty batch is a heartbeat."""
     reader, changed, waited = Reader(source, position), threading.Event(), 0.0
     reader.source.subscribe(changed.set)
@@ -89,7 +98,7 @@ def follow(source: Source, position: int) -> Iterator[list[Event]]:
         reader.source.unsubscribe(changed.set)
 
 
-async def afollow(source: Source, position: int) -> AsyncIterator[list[Event]]:
+async def afollow(source: Source, position: int) -> AsyncGenerator[list[Event]]:
     """See ``follow()``."""
     reader, changed, waited = Reader(source, position), asyncio.Event(), 0.0
     loop, interval = asyncio.get_running_loop(), INTERVAL

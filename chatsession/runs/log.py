@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
 Part = dict[str, Any]
-Kind = Literal["start", "start-step", "part-start", "delta", "part-end", "part", "finish-step", "end"]
+Kind = Literal[
+    "start", "start-step", "part-start", "delta", "part-end", "part", "finish-step", "end", "queue"
+]
 
 #: Parts whose text arrives in deltas; all others are one event.
 TEXTUAL = ("text", "reasoning")
@@ -29,7 +31,8 @@ class Outcome:
 class Event(NamedTuple):
     """One thing that happened; ``position`` is where a reader stands who has seen it.
 
-    ``part`` is the part it belongs to, ``number`` which one that is; at the end it is the outcome.
+    ``part`` is the part it belongs to, ``number`` which one that is; at the end it is the outcome. A
+    "queue" event is no part of the log: ``number`` is the place in the queue.
     """
 
     position: int
@@ -69,11 +72,3 @@ def _all(parts: Sequence[Part], after: int, outcome: Outcome | None) -> Iterator
     if outcome is not None:
         yield Event(at + 1, "finish-step")
         yield Event(at + 2, "end", part=asdict(outcome))
-
-
-def end_position(parts: Sequence[Part], outcome: Outcome | None) -> int:
-    """The position of the last event there is."""
-    last = 0
-    for event in _all(parts, 0, outcome):
-        last = event.position
-    return last

@@ -16,21 +16,23 @@ from chatsession import connections
 from chatsession.backends.base import BackendError, is_async
 from chatsession.models import Message
 from chatsession.runs.log import Outcome
+from chatsession.runs.seats import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chatsession.backends.base import Backend, Prompt
     from chatsession.runs.run import Run
+    from chatsession.runs.seats import Seats
 
 logger = logging.getLogger("chatsession.runs")
 
 
-async def produce(run: Run, backend: Backend, prompt: Prompt) -> None:
-    """Write the answer. Never raises: whatever happens becomes ``run.ending``."""
+async def produce(run: Run, backend: Backend, prompt: Prompt, seats: Seats | None) -> None:
+    """Write the answer, in a seat if there are ``seats``. Whatever happens becomes ``run.ending``."""
     with translation.override(prompt.language):
         try:
-            await _consume(run, backend, prompt)
+            await _in_seat(run, backend, prompt, seats)
         except asyncio.CancelledError:
             status, error = Message.Status.STOPPED, ""
         except BackendError as refused:
@@ -44,11 +46,19 @@ async def produce(run: Run, backend: Backend, prompt: Prompt) -> None:
     run.ending = Outcome(status, run.usage, error)
 
 
-async def _consume(run: Run, backend: Backend, prompt: Prompt) -> None:
+async def _in_seat(run: Run, backend: Backend, prompt: Prompt, seats: Seats | None) -> None:
+    slot = await seats.sit(run) if seats else Slot(lambda: None)
+    try:
+        await _consume(run, backend, prompt, slot)
+    finally:
+        slot.drop()
+
+
+async def _consume(run: Run, backend: Backend, prompt: Prompt, slot: Slot) -> None:
     if is_async(backend):
         result: Any = backend.stream(prompt)
     else:
-        result = await in_thread(lambda: _iterate(run, backend.stream(prompt)))
+        result = await in_thread(lambda: _iterate(run, backend.stream(prompt)), slot)
     if isinstance(result, AsyncIterator):
         try:
             async for chunk in result:
@@ -76,11 +86,11 @@ def _iterate(run: Run, result: Any) -> Any:
     return None
 
 
-async def in_thread(function: Callable[[], Any]) -> Any:
+async def in_thread(function: Callable[[], Any], slot: Slot) -> Any:
     """Run ``function`` in a thread of its own, in this context.
 
     Not in a pool: a function that never returns would hold a place in it, and keep the process from
-    ending. Cancelled, the wait ends at once and the thread is left to itself.
+    ending. Cancelled, the wait ends at once; the thread is left to itself and holds the slot.
     """
     loop, future = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
     context = contextvars.copy_context()
@@ -96,8 +106,10 @@ async def in_thread(function: Callable[[], Any]) -> Any:
             outcome = (future.set_exception, error)
         finally:
             connections.release()
+            slot.drop()
         if not loop.is_closed():
             loop.call_soon_threadsafe(deliver, *outcome)
 
+    slot.hold()
     threading.Thread(target=target, name="chatsession-backend", daemon=True).start()
     return await future

@@ -72,6 +72,7 @@ def take_over(message: Message) -> bool:
         logger.warning(
             "Run %s: its worker is gone, going on from %d parts", message.run_id, len(message.parts)
         )
+        engine.seats.force()
         engine.start(message, backend, prompt_for(message, user_of(message.conversation)))
     return True
 

@@ -35,6 +35,8 @@ class Run:
         self.ending: Outcome | None = None
         self.outcome: Outcome | None = None
         self.stopping = False
+        #: The place in the queue, from 1; 0 once it is written.
+        self.place = 0
         #: Whether the parts have grown since the ticker took them last.
         self.dirty = False
         self.ended = threading.Event()

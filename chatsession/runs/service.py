@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,11 @@ from chatsession.exceptions import InvalidRequest
 from chatsession.models import Message
 from chatsession.runs import recovery, stored
 from chatsession.runs.engine import engine
-from chatsession.runs.log import end_position
 from chatsession.signals import run_started
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chatsession.conversations.turns import Ask, Turn
     from chatsession.models import Conversation
     from chatsession.runs.follow import Source
@@ -24,20 +26,31 @@ if TYPE_CHECKING:
 STOP_PATIENCE = 3.0
 
 
-def send(ask: Ask) -> tuple[Turn, Source]:
+def send(ask: Ask, admit: Callable[[], None] = lambda: None) -> tuple[Turn, Source]:
     """Store the turn, start its run, and answer what to follow; a repeated send follows the first one's.
 
-    Raises ``InvalidRequest`` for an unknown model, ``RunActive``, ``NotFound``, ``NothingToAnswer``.
+    ``admit`` may refuse a send that was not sent before, by raising. Raises ``InvalidRequest`` for an
+    unknown model, ``RunActive``, ``NotFound``, ``NothingToAnswer``, and ``TooManyRequests`` when all seats
+    and the queue are taken; then nothing is stored.
     """
     if ask.model not in conf.MODELS:
         raise InvalidRequest(code="unknown_model", param="model")
     backend = get_backend(ask.model)
     engine.ticker.hold_lease()
-    turn = turns.begin(replace(ask, lease=engine.lease), recovery.is_dead)
-    if turn.attached:
-        return turn, recovery.source_of(turn.answer)
-    prompt = recovery.prompt_for(turn.answer, ask.user_id)
-    run_started.send_robust(Message, message=turn.answer)
+    with ExitStack() as refused:
+
+        def reserve() -> bool:
+            admit()
+            queued = engine.seats.reserve()
+            refused.callback(engine.seats.release)
+            return queued
+
+        turn = turns.begin(replace(ask, lease=engine.lease), recovery.is_dead, reserve)
+        if turn.attached:
+            return turn, recovery.source_of(turn.answer)
+        prompt = recovery.prompt_for(turn.answer, ask.user_id)
+        run_started.send_robust(Message, message=turn.answer)
+        refused.pop_all()
     return turn, engine.start(turn.answer, backend, prompt)
 
 
@@ -50,12 +63,6 @@ def active_answer(conversation: Conversation, run_id: str = "") -> Message | Non
     if message and message.status in turns.ACTIVE:
         recovery.look_after(message)
     return message
-
-
-def has_news(message: Message, position: int) -> bool:
-    """Whether an answer is being written still, or has more than a reader at ``position`` has seen."""
-    outcome = stored.outcome_of(message)
-    return outcome is None or position < end_position(message.parts, outcome)
 
 
 def stop(message: Message) -> Message:

@@ -29,6 +29,7 @@ class StoredRun:
     """A finished answer, or one that another worker is writing: read once a second."""
 
     poll = 1.0
+    place = 0
 
     def __init__(self, message: Message, look_after: Callable[[Message], Source]) -> None:
         self.message = message

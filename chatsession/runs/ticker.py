@@ -130,7 +130,8 @@ def write(run: Run, token: str) -> Callable[[], None]:
         return lambda: None
     run.dirty = False
     rows = Message.objects.using(history.database()).filter(**stored.own(run.message, token))
-    if not rows.update(parts=run.parts()):
+    status = Message.Status.QUEUED if run.place else Message.Status.STREAMING
+    if not rows.update(parts=run.parts(), status=status):
         return lambda: lose(run)
     return lambda: None
 

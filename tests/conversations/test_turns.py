@@ -20,7 +20,7 @@ def ask(text: str | None = "hello", message_id: str = "m1", conversation_id: str
 
 
 def begin(*args, **fields) -> turns.Turn:
-    return turns.begin(ask(*args, **fields), never_dead)
+    return turns.begin(ask(*args, **fields), never_dead, lambda: False)
 
 
 def end(turn: turns.Turn, status: str = "complete") -> None:
@@ -78,7 +78,7 @@ def test_a_dead_run_gives_its_lease_back_to_the_next_send():
         end(first, "interrupted")
         return True
 
-    second = turns.begin(ask("other", "m2"), dead)
+    second = turns.begin(ask("other", "m2"), dead, lambda: False)
 
     assert second.question.parent_id == first.answer.pk
 

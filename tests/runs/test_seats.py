@@ -1,0 +1,153 @@
+"""Admission: exact numbers, positions, and who gives a seat back when."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from chatsession.conversations.turns import Ask
+from chatsession.exceptions import TooManyRequests
+from chatsession.models import Conversation, Message
+from chatsession.runs import service
+from chatsession.runs.engine import engine
+from chatsession.runs.follow import follow
+from tests.runs.test_engine import Backend, Gate
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def limits(settings):
+    def limit(backend, running: int, queued: int) -> None:
+        settings.CHATSESSION = {
+            "MODELS": {"default": {"BACKEND": backend}}, "MAX_RUNNING": running, "MAX_QUEUED": queued,
+        }  # fmt: skip
+
+    return limit
+
+
+def send(number: int):
+    return service.send(Ask(owner="user:1", conversation_id=f"c{number}", message_id=f"m{number}", text="?"))
+
+
+def eventually(condition) -> bool:
+    deadline = time.monotonic() + 5
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
+
+
+def finish(runs) -> list[str]:
+    return ["".join(event.text for batch in follow(run, 0) for event in batch) for _, run in runs]
+
+
+def test_a_burst_of_twelve_is_two_running_five_queued_and_five_refused_with_nothing_stored(limits):
+    gate = Gate()
+    limits(gate, running=2, queued=5)
+    runs, refusals, barrier = [], [], threading.Barrier(12)
+
+    def burst(number: int) -> None:
+        barrier.wait()
+        try:
+            runs.append(send(number))
+        except TooManyRequests as refused:
+            refusals.append((refused.code, refused.retry_after))
+
+    threads = [threading.Thread(target=burst, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(runs) == 7
+    assert refusals == [("queue_full", 5)] * 5
+    assert Conversation.objects.count() == 7
+    assert eventually(lambda: sorted(run.place for _, run in runs) == [0, 0, 1, 2, 3, 4, 5])
+    assert eventually(lambda: Message.objects.filter(status="queued").count() == 5)
+    gate.open.set()
+    assert finish(runs) == ["first second"] * 7
+    assert eventually(lambda: engine.seats._places == 0)
+
+
+def test_who_waits_is_told_the_position_as_it_changes(limits):
+    gate = Gate()
+    limits(gate, running=1, queued=5)
+    runs = [send(number) for number in range(3)]
+    assert eventually(lambda: runs[2][1].place == 2)
+    reader = follow(runs[2][1], 0)
+
+    kinds = [(event.kind, event.number) for event in next(reader)]
+    assert kinds == [("start", 0), ("start-step", 0), ("queue", 2)]
+    service.stop(runs[1][0].answer)
+    assert [(event.kind, event.number) for event in next(reader)] == [("queue", 1)]
+
+    gate.open.set()
+    rest = [event for batch in reader for event in batch]
+    assert "".join(event.text for event in rest) == "first second"
+    finish(runs)
+
+
+def test_stopping_a_waiting_run_frees_its_seat_at_once(limits):
+    gate = Gate()
+    limits(gate, running=1, queued=1)
+    first, second = send(1), send(2)
+    with pytest.raises(TooManyRequests):
+        send(3)
+
+    assert service.stop(second[0].answer).status == "stopped"
+
+    third = send(3)
+    gate.open.set()
+    assert finish([first, third]) == ["first second"] * 2
+    assert finish([second]) == [""]
+
+
+def test_a_sync_backend_that_sleeps_holds_its_slot_till_it_returns(limits):
+    began, wake = threading.Event(), threading.Event()
+
+    def answer(prompt):
+        began.set()
+        wake.wait(10)
+        return "too late"
+
+    limits(Backend(answer), running=1, queued=0)
+    turn, run = send(1)
+    began.wait(5)
+
+    assert service.stop(turn.answer).status == "stopped"
+    assert finish([(turn, run)]) == [""]
+    with pytest.raises(TooManyRequests):
+        send(2)
+    wake.set()
+
+    assert eventually(lambda: engine.seats._places == 0)
+    finish([send(2)])
+
+
+def test_a_repeated_send_needs_no_seat(limits):
+    gate = Gate()
+    limits(gate, running=1, queued=0)
+    first = send(1)
+
+    again = send(1)
+
+    assert again[0].attached
+    gate.open.set()
+    assert finish([first, again]) == ["first second"] * 2
+
+
+def test_a_refused_turn_gives_its_place_back(limits):
+    gate = Gate()
+    limits(gate, running=1, queued=1)
+    first = send(1)
+    ask = Ask(owner="user:1", conversation_id="c1", message_id="other", text="?")
+    for _ in range(3):
+        with pytest.raises(Exception, match="run_active"):
+            service.send(ask)
+
+    second = send(2)
+
+    gate.open.set()
+    assert finish([first, second]) == ["first second"] * 2
