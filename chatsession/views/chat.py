@@ -15,6 +15,7 @@ from chatsession.protocols.ui_stream import parse_event_id
 from chatsession.runs import service
 from chatsession.runs.recovery import source_of
 from chatsession.views.api import answer, endpoint, language_of, read_json, request_id, require
+from chatsession.views.limits import count_send, open_stream
 from chatsession.views.owners import owner_of
 from chatsession.views.streams import stream
 
@@ -31,8 +32,9 @@ PARAMS = {"message_id": "message.id", "text": "message.parts"}
 def post(request: HttpRequest) -> HttpResponseBase:
     """Ask, and follow the answer."""
     ask = ask_from(request, read_json(request))
-    turn, source = service.send(ask)
-    response = stream(request, turn.answer, turn.question.public_id, source, position=0)
+    with open_stream(ask.owner) as place:
+        turn, source = service.send(ask, lambda: count_send(request, ask.owner, ask.user_id))
+        response = stream(request, turn.answer, turn.question.public_id, source, 0, place)
     if turn.attached:
         response["X-Chat-Attached"] = "1"
     return response
@@ -120,12 +122,18 @@ def get_stream(request: HttpRequest, public_id: str) -> HttpResponseBase:
     message = service.active_answer(conversation, run_id)
     if message is None and run_id:
         message = service.active_answer(conversation)
-    position = parse_event_id(cursor, message.run_id or "") if message else 0
     if message is None or (not cursor and message.run_id != conversation.active_run):
         return HttpResponse(status=204)
-    if not service.has_news(message, position):
+    source = source_of(message)
+    last = source.events_after(0)[-1]
+    position = parse_event_id(cursor, message.run_id or "")
+    if position == last.position and last.kind == "end":
         return HttpResponse(status=204)
-    return stream(request, message, parent_of(message), source_of(message), position)
+    if position > last.position:
+        # A worker that died had sent more than it had stored: begin again, under the same message ID.
+        position = 0
+    with open_stream(owner_of(request) or "") as place:
+        return stream(request, message, parent_of(message), source, position, place)
 
 
 def parent_of(message: Message) -> str:

@@ -29,6 +29,7 @@ from chatsession.runs import service, stored
 from chatsession.views import owners
 from chatsession.views.api import has_permission, language_of, non_atomic
 from chatsession.views.chat import ask_from
+from chatsession.views.limits import count_send
 
 if TYPE_CHECKING:
     from chatsession.models import Conversation
@@ -228,7 +229,8 @@ def send_without_script(request: HttpRequest, public_id: str) -> HttpResponseBas
     text = request.POST.get("suggestion") or request.POST.get("text", "")
     message = {"id": request.POST.get("message_id", ""), "parts": [{"type": "text", "text": text}]}
     try:
-        turn, _source = service.send(ask_from(request, {"id": public_id, "message": message}))
+        ask = ask_from(request, {"id": public_id, "message": message})
+        turn, _source = service.send(ask, lambda: count_send(request, ask.owner, ask.user_id))
     except ChatError as error:
         return shown(request, public_id, problem=error.message, draft=text, status=error.status)
     return redirect("chatsession:conversation_page", public_id=turn.conversation.public_id)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing, closing
 from typing import TYPE_CHECKING
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
-from django.db import connections
 from django.http import StreamingHttpResponse
 
-from chatsession import rendering
+from chatsession import connections, rendering
 from chatsession.protocols import ui_stream
 from chatsession.runs.follow import afollow, follow
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from chatsession.models import Message
     from chatsession.runs.follow import Source
     from chatsession.runs.log import Event
+    from chatsession.views.limits import OpenStream
 
 
 class Encoder:
@@ -59,9 +60,14 @@ class Encoder:
 
 
 def stream(
-    request: HttpRequest, message: Message, parent_id: str, source: Source, position: int
+    request: HttpRequest,
+    message: Message,
+    parent_id: str,
+    source: Source,
+    position: int,
+    place: OpenStream,
 ) -> StreamingHttpResponse:
-    """The response that follows ``source`` from ``position``.
+    """The response that follows ``source`` from ``position``; closed, it gives its ``place`` back.
 
     Django buffers the wrong kind of iterator whole (measured: the first byte after the last token), so the
     kind is the request's: async under ASGI, sync under WSGI.
@@ -75,33 +81,33 @@ def stream(
     )
     render = request.headers.get("X-Chat-Render") == "html"
     encoder = Encoder(head, render=render)
-    release_connections()
-    body = (
-        abody(encoder, source, position)
-        if isinstance(request, ASGIRequest)
-        else sbody(encoder, source, position)
+    connections.release()
+    body = abody if isinstance(request, ASGIRequest) else sbody
+    response = StreamingHttpResponse(
+        body(encoder, source, position, place),
+        content_type=ui_stream.CONTENT_TYPE,
+        headers=ui_stream.HEADERS,
     )
-    return StreamingHttpResponse(body, content_type=ui_stream.CONTENT_TYPE, headers=ui_stream.HEADERS)
+    # For a body that nobody begins to read; Django 5.2 does not close a response whose client left (the
+    # bodies see to that themselves).
+    response._resource_closers.append(place.close)  # type: ignore[attr-defined]
+    return response
 
 
-def sbody(encoder: Encoder, source: Source, position: int) -> Iterator[bytes]:
+def sbody(encoder: Encoder, source: Source, position: int, place: OpenStream) -> Iterator[bytes]:
     """See ``abody()``."""
-    for batch in follow(source, position):
-        yield encoder.encode(batch)
-
-
-async def abody(encoder: Encoder, source: Source, position: int) -> AsyncIterator[bytes]:
-    """The bytes of the answer as they come."""
-    async for batch in afollow(source, position):
-        if encoder.render and batch:
-            # Markdown takes milliseconds a block: not on the server's loop.
-            yield await sync_to_async(encoder.encode, thread_sensitive=False)(batch)
-        else:
+    with closing(place), closing(follow(source, position)) as batches:
+        for batch in batches:
             yield encoder.encode(batch)
 
 
-def release_connections() -> None:
-    """Hold no database connection while streaming; a test's open transaction stays."""
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close()
+async def abody(encoder: Encoder, source: Source, position: int, place: OpenStream) -> AsyncIterator[bytes]:
+    """The bytes of the answer as they come."""
+    with closing(place):
+        async with aclosing(afollow(source, position)) as batches:
+            async for batch in batches:
+                if encoder.render and batch:
+                    # Markdown takes milliseconds a block: not on the server's loop.
+                    yield await sync_to_async(encoder.encode, thread_sensitive=False)(batch)
+                else:
+                    yield encoder.encode(batch)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import random
 import threading
+from urllib.parse import quote
 
 import pytest
 from django.db import OperationalError
 from django.test import AsyncClient, Client, TestCase, TransactionTestCase, override_settings
 
 from chatsession.backends.base import BackendError
-from chatsession.conversations import history
 from chatsession.models import Conversation, Message
 from chatsession.testing import FakeBackend, asend, inline_runs, send
 from chatsession.testing.chat import frames_of, parts_of
@@ -299,6 +299,8 @@ def test_a_position_brings_the_rest_and_a_foreign_one_a_replay(guest, settings):
     assert [frame["type"] for frame in rest] == ["text-delta", "text-end", "finish-step", "finish"]
     assert rest[0]["delta"] == " day"
     assert follow(f"{run_id}:14").status_code == 204
+    beyond = frames_of(b"".join(follow(f"{run_id}:99").streaming_content))
+    assert beyond == answer.frames
     assert follow("other:3").status_code == 204
 
 
@@ -419,7 +421,13 @@ class LiveUnderAsgi(TransactionTestCase):
         }
 
 
-def test_deep_ids_are_no_problem(guest):
-    answer = send(guest, "hello", conversation_id="日本語/../x?y#z")
-    assert answer.status == "complete"
-    assert history.digest("日本語/../x?y#z") == Conversation.objects.get().public_hash
+@pytest.mark.parametrize("conversation_id", ["a/b", ".", "..", "a\nb"])
+def test_an_id_that_fits_into_no_address_is_refused(guest, conversation_id):
+    assert refusal(post(guest, body(conversation_id=conversation_id))) == (400, "invalid_request", "id")
+
+
+def test_ids_may_be_in_any_script(guest):
+    send(guest, "hello", conversation_id="日本語?y#z")
+
+    listed = guest.get("/chat/api/conversations/" + quote("日本語?y#z"))
+    assert listed.json()["id"] == "日本語?y#z"
