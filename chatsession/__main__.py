@@ -19,12 +19,7 @@ folder = TemporaryDirectory(prefix="chatsession-")
 settings.configure(
     DEBUG=True,
     SECRET_KEY=secrets.token_urlsafe(50),
-    INSTALLED_APPS=[
-        "django.contrib.auth",
-        "django.contrib.contenttypes",
-        "django.contrib.staticfiles",
-        "chatsession",
-    ],
+    INSTALLED_APPS=["django.contrib.staticfiles", "chatsession"],
     MIDDLEWARE=[
         "chatsession.middleware.SessionMiddleware",
         "django.middleware.locale.LocaleMiddleware",
