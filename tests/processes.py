@@ -54,9 +54,11 @@ def serving(command, port, **options):
         wait_for(process, port)
         yield process
     finally:
-        if process.poll() is None:
+        process.terminate()  # kill() would leave its files behind
+        try:
+            process.communicate(timeout=PATIENCE)
+        finally:
             process.kill()
-        process.communicate()
 
 
 def wait_for(process, port):
