@@ -69,6 +69,8 @@ def stream(
 ) -> StreamingHttpResponse:
     """The response that follows ``source`` from ``position``; closed, it gives its ``place`` back.
 
+    Rendered blocks are made from the whole text, so a page that wants them is sent it from the start.
+
     Django buffers the wrong kind of iterator whole (measured: the first byte after the last token), so the
     kind is the request's: async under ASGI, sync under WSGI.
     """
@@ -81,6 +83,7 @@ def stream(
     )
     render = request.headers.get("X-Chat-Render") == "html"
     encoder = Encoder(head, render=render)
+    position = 0 if render else position
     connections.release()
     body = abody if isinstance(request, ASGIRequest) else sbody
     response = StreamingHttpResponse(

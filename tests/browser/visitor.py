@@ -39,9 +39,12 @@ class Visitor:
 
     def say(self, text: str, tab=None) -> str:
         """Send, and return the whole answer."""
-        self.send(text, tab)
         tab = tab or self.tab
-        tab.wait_for_selector("[aria-busy=true]", state="attached")
+        answers = tab.locator("[data-turns] [data-role=assistant]").count()
+        self.send(text, tab)
+        # Not its aria-busy: a short answer may be over before anybody looks.
+        answered = "document.querySelectorAll('[data-turns] [data-role=assistant]').length"
+        self.until(f"{answered} > {answers}", tab)
         return self.answer(tab)
 
     def answer(self, tab=None) -> str:

@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from django.db import connections
 
 from chatsession.conversations.turns import Ask
 from chatsession.exceptions import TooManyRequests
@@ -54,6 +55,8 @@ def test_a_burst_of_twelve_is_two_running_five_queued_and_five_refused_with_noth
             runs.append(send(number))
         except TooManyRequests as refused:
             refusals.append((refused.code, refused.retry_after))
+        finally:
+            connections.close_all()
 
     threads = [threading.Thread(target=burst, args=(number,)) for number in range(12)]
     for thread in threads:
