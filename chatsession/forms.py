@@ -74,3 +74,4 @@ class ConversationForm(forms.Form):
     id = id_field()
     title = StrictCharField(max_length=200, required=False)
     archived = forms.BooleanField(required=False)
+    leaf = id_field()

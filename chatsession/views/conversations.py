@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.models import Q
 from django.http import HttpResponse
-from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from chatsession import rendering
 from chatsession.conversations import history
+from chatsession.conversations.branches import siblings_of, switch_to
+from chatsession.conversations.turns import find_message
 from chatsession.exceptions import InvalidRequest, NotFound, PermissionDenied
 from chatsession.forms import ConversationForm
 from chatsession.runs import service, stored
@@ -85,14 +86,18 @@ def get_one(request: HttpRequest, public_id: str) -> HttpResponseBase:
 
 
 def patch_one(request: HttpRequest, public_id: str) -> HttpResponseBase:
-    """Change ``title`` and ``archived``, each where it is given."""
+    """Change ``title`` and ``archived``, show the branch of the message ``leaf``; each where it is given."""
     conversation = own_conversation(request, public_id)
     body = read_json(request)
     data = require(ConversationForm(body))
+    if "leaf" in body:
+        message = find_message(conversation, data["leaf"])
+        if message is None:
+            raise NotFound(param="leaf")
+        switch_to(conversation, message)
     for name in {"title", "archived"} & body.keys():
         setattr(conversation, name, data[name])
-    conversation.updated_at = timezone.now()
-    conversation.save(using=history.database(), update_fields=["title", "archived", "updated_at"])
+        conversation.save(using=history.database(), update_fields=[name])
     return answer(as_json(conversation))
 
 
@@ -112,10 +117,14 @@ def get_messages(request: HttpRequest, public_id: str) -> HttpResponseBase:
     service.active_answer(conversation)
     conversation.refresh_from_db(fields=["active_run", "leaf"])
     messages = history.branch(conversation, leaf=_leaf(request, conversation), limit=PAGE)
+    siblings = siblings_of(conversation, messages)
     render = request.headers.get("X-Chat-Render") == "html"
     return answer(
         {
-            "messages": [message_as_json(message, render=render) for message in messages],
+            "messages": [
+                message_as_json(message, render=render) | {"siblings": siblings[message.parent_id]}
+                for message in messages
+            ],
             "activeRun": conversation.active_run,
             "leaf": messages[-1].public_id if messages and "before" not in request.GET else None,
             "nextCursor": messages[0].public_id if messages and messages[0].parent_id else None,

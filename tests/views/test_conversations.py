@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 
 from chatsession.models import Conversation, Message
-from chatsession.testing import send
+from chatsession.testing import inline_runs, send
 
 URL = "/chat/api/conversations"
 
@@ -53,6 +53,29 @@ def test_long_histories_come_in_pages(guest):
     assert first["nextCursor"] is None
     assert first["messages"][-1]["id"] == last["messages"][0]["parentId"]
     assert guest.get(url, {"before": "unknown"}).status_code == 404
+
+
+def test_siblings_are_named_and_one_call_switches_between_their_branches(guest):
+    conversation_id = send(guest, "/echo one", conversation_id="c").conversation_id
+    url = f"{URL}/{conversation_id}/messages"
+    question, first = guest.get(url).json()["messages"]
+    again = {"id": "c", "trigger": "regenerate-message", "messageId": first["id"]}
+    with inline_runs():
+        guest.post("/chat/api/chat", again, content_type="application/json")
+    send(guest, "/echo two", conversation_id="c")
+    branch = guest.get(url).json()["messages"]
+    second = branch[1]
+
+    assert [message["siblings"] for message in branch[:2]] == [
+        [question["id"]], [first["id"], second["id"]]
+    ]  # fmt: skip
+    switched = patch(guest, "c", {"leaf": first["id"]})
+
+    assert switched.status_code == 200
+    assert [message["id"] for message in guest.get(url).json()["messages"]] == [question["id"], first["id"]]
+    patch(guest, "c", {"leaf": second["id"]})
+    assert guest.get(url).json()["messages"] == branch
+    assert patch(guest, "c", {"leaf": "unknown"}).status_code == 404
 
 
 def test_conversations_are_listed_last_used_first_in_pages(guest):

@@ -1,0 +1,42 @@
+"""Siblings and the switch between them: answers written again, questions edited."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db.models import Q
+
+from chatsession.conversations import history
+from chatsession.models import Conversation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from chatsession.models import Message
+
+
+def siblings_of(conversation: Conversation, messages: Iterable[Message]) -> dict[int | None, list[str]]:
+    """The public IDs of all children of each message's parent, oldest first, by the parent's row id."""
+    parents = {message.parent_id for message in messages}
+    wanted = Q(parent__in=parents - {None})
+    if None in parents:
+        wanted |= Q(parent=None)
+    found: dict[int | None, list[str]] = {parent: [] for parent in parents}
+    rows = history.messages_of(conversation).filter(wanted).order_by("id")
+    for parent, public_id in rows.values_list("parent_id", "public_id"):
+        found[parent].append(public_id)
+    return found
+
+
+def switch_to(conversation: Conversation, message: Message) -> None:
+    """Put the branch of ``message`` on show, down to its newest leaf."""
+    newest: dict[int | None, int] = {}
+    below = history.messages_of(conversation).filter(id__gt=message.pk).order_by("id")
+    for pk, parent in below.values_list("pk", "parent_id"):
+        newest[parent] = pk
+    leaf = message.pk
+    while leaf in newest:
+        leaf = newest[leaf]
+    rows = Conversation.objects.using(history.database()).filter(pk=conversation.pk)
+    rows.update(leaf=leaf)
+    conversation.leaf_id = leaf
