@@ -156,6 +156,16 @@ def check_model(alias: str, entry: Any) -> Iterator[CheckMessage]:
     if getattr(backend, "is_demo", False) and not settings.DEBUG:
         hint = "Set its BACKEND to a real model's."
         yield Warning(f"{name} is the demo, and DEBUG is off.", hint=hint, id="chatsession.W027")
+    if is_open_purse(entry) and not settings.DEBUG:
+        hint = 'Set CHATSESSION["RATE"] = {"guest": "20/m"}, or close CHATSESSION["PERMISSIONS"]["chat"].'
+        text = f"Anybody may spend the API key of {name}, without a limit."
+        yield Warning(text, hint=hint, id="chatsession.W028")
+
+
+def is_open_purse(entry: Any) -> bool:
+    """Whether guests use a model that costs somebody money, as often as they like."""
+    has_key = bool(entry.get("OPTIONS", {}).get("api_key"))
+    return has_key and conf.PERMISSIONS.get("chat") == "anyone" and "guest" not in conf.RATE
 
 
 def is_entry(entry: Any) -> bool:

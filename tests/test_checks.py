@@ -160,6 +160,14 @@ def test_the_demo_is_for_development():
     assert found(CHATSESSION={}, DEBUG=True) == []
 
 
+def test_an_api_key_is_not_for_everybody_to_spend():
+    model = {"BACKEND": "chatsession.backends.openai.OpenAIBackend"}
+    models = {"default": model | {"OPTIONS": {"model": "m", "api_key": "k"}}}
+    assert chat(MODELS=models) == ["W028"]
+    assert chat(MODELS=models, RATE={"guest": "20/m"}) == []
+    assert chat(MODELS=models, PERMISSIONS={"chat": "authenticated"}) == []
+
+
 def test_an_engine_that_is_not_there_is_an_error():
     assert found(SESSION_ENGINE="chatsession.stores.elsewhere") == ["E023"]
 
