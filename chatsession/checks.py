@@ -171,7 +171,9 @@ def is_open_purse(entry: Any) -> bool:
 def is_entry(entry: Any) -> bool:
     if not isinstance(entry, Mapping) or "BACKEND" not in entry:
         return False
-    return entry.keys() <= {"BACKEND", "OPTIONS"} and isinstance(entry.get("OPTIONS", {}), Mapping)
+    return entry.keys() <= {"BACKEND", "OPTIONS", "CONTEXT_CHARS", "SINGLE_TURN"} and isinstance(
+        entry.get("OPTIONS", {}), Mapping
+    )
 
 
 # The sessions

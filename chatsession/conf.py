@@ -30,7 +30,11 @@ class Settings:
 
     @property
     def MODELS(self) -> Mapping[str, Mapping[str, Any]]:
-        """Named models: alias -> {"BACKEND": dotted path, "OPTIONS": keyword arguments}."""
+        """Named models: alias -> {"BACKEND": dotted path, "OPTIONS": keyword arguments}.
+
+        Also "CONTEXT_CHARS" (most code points of the history it reads, 100,000) and "SINGLE_TURN" (it reads
+        the question alone).
+        """
         return cast("Mapping[str, Mapping[str, Any]]", self._get("MODELS", DEFAULT_MODELS))
 
     @property

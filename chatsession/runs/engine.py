@@ -52,6 +52,8 @@ class Engine:
     def start(self, message: Message, backend: Backend, prompt: Prompt) -> Run:
         """Start writing ``message``, whose row is committed and whose place is reserved."""
         run = Run(message)
+        if prompt.metadata.get("context_trimmed"):
+            run.usage["contextTrimmed"] = True
         self.live[run.id] = run
         try:
             if not self.inline:

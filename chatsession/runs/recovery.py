@@ -13,8 +13,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from chatsession.backends.base import Prompt, get_backend
+from chatsession.conf import conf
 from chatsession.conversations.turns import ACTIVE
-from chatsession.conversations.window import text_of, window
+from chatsession.conversations.window import MAX_CHARS, text_of, window
 from chatsession.models import Message
 from chatsession.runs import stored
 from chatsession.runs.engine import engine
@@ -81,16 +82,23 @@ def prompt_for(message: Message, user_id: str | None) -> Prompt:
     """What the backend gets to know of an answer; never the request, which the run outlives."""
     conversation, question = message.conversation, message.parent
     assert question is not None  # noqa: S101
+    entry = conf.MODELS[message.model]
+    read = window(
+        conversation,
+        question,
+        max_chars=entry.get("CONTEXT_CHARS", MAX_CHARS),
+        single_turn=entry.get("SINGLE_TURN", False),
+    )
     return Prompt(
         text=text_of(question.parts),
-        messages=[{"role": role, "content": text} for role, text in window(conversation, question)],
+        messages=[{"role": role, "content": text} for role, text in read.messages],
         system=conversation.system_prompt,
         params={**conversation.params, **message.params},
         model=message.model,
         language=message.language,
         user_id=user_id,
         conversation_id=conversation.public_id,
-        metadata={"request_id": message.request_id},
+        metadata={"request_id": message.request_id, "context_trimmed": read.trimmed},
         written=text_of(message.parts),
     )
 

@@ -53,7 +53,7 @@ class Run:
         if self.ending is not None:
             return
         if isinstance(chunk, Usage):
-            self.usage = {"inputTokens": chunk.input_tokens, "outputTokens": chunk.output_tokens}
+            self.usage |= {"inputTokens": chunk.input_tokens, "outputTokens": chunk.output_tokens}
             return
         with self._lock:
             self._add(chunk)

@@ -7,7 +7,6 @@ from django.db import close_old_connections
 
 from chatsession.conversations import history, turns
 from chatsession.conversations.turns import Ask
-from chatsession.conversations.window import MAX_CHARS, window
 from chatsession.exceptions import NotFound, NothingToAnswer, RunActive
 from chatsession.models import Conversation, Message
 from tests.conversations.test_history import converse, never_dead, texts
@@ -117,23 +116,6 @@ def test_answering_again_needs_something_to_answer():
         begin(None, "")
     with pytest.raises(NotFound):
         begin(None, "unknown")
-
-
-def test_the_window_drops_whole_oldest_turns_and_never_the_question():
-    conversation = converse("user:1", "c", "a" * (MAX_CHARS // 2), "b", "c")
-    last = Message.objects.get(role="user", parts=[{"type": "text", "text": "c"}])
-
-    assert [role for role, _ in window(conversation, last)] == ["user", "assistant", "user"]
-    assert window(conversation, last)[-1] == ("user", "c")
-
-
-def test_a_failed_answer_is_not_shown_to_the_model():
-    turn = begin()
-    Message.objects.filter(pk=turn.answer.pk).update(parts=[{"type": "text", "text": "half an ans"}])
-    end(turn, "error")
-    following = begin("again", "m2")
-
-    assert window(following.conversation, following.question) == [("user", "hello"), ("user", "again")]
 
 
 @pytest.mark.django_db(transaction=True)

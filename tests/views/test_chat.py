@@ -91,6 +91,17 @@ def test_of_a_posted_history_only_the_last_message_counts(guest, settings):
     ]
 
 
+def test_the_answer_says_that_the_model_did_not_read_everything(guest, settings):
+    settings.CHATSESSION = {
+        "MODELS": {"default": models("answer")["MODELS"]["default"] | {"CONTEXT_CHARS": 10}}
+    }
+    first = send(guest, "a first question that is rather long")
+    second = send(guest, "again", conversation_id=first.conversation_id)
+
+    assert "contextTrimmed" not in first.frames[-1]["messageMetadata"]["usage"]
+    assert second.frames[-1]["messageMetadata"]["usage"] == {"contextTrimmed": True}
+
+
 def test_role_markers_typed_by_a_user_never_forge_a_turn(guest, settings):
     settings.CHATSESSION = models("answer")
 
