@@ -75,3 +75,10 @@ class ConversationForm(forms.Form):
     title = StrictCharField(max_length=200, required=False)
     archived = forms.BooleanField(required=False)
     leaf = id_field()
+
+
+class FeedbackForm(forms.Form):
+    """``PUT messages/<id>/feedback``."""
+
+    value = forms.TypedChoiceField(choices=[(-1, ""), (0, ""), (1, "")], coerce=int)
+    comment = StrictCharField(max_length=5000, required=False)

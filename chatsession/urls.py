@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from chatsession.views import chat, conversations, page
+from chatsession.views import chat, conversations, feedback, page
 
 app_name = "chatsession"
 urlpatterns = [
@@ -18,6 +18,7 @@ urlpatterns = [
     path("api/conversations", conversations.conversations, name="conversations"),
     path("api/conversations/<str:public_id>", conversations.conversation, name="conversation"),
     path("api/conversations/<str:public_id>/messages", conversations.messages, name="messages"),
+    path("api/messages/<str:public_id>/feedback", feedback.feedback, name="feedback"),
     path("unclaim", page.unclaim, name="unclaim"),
     path("<str:public_id>/", page.page, name="conversation_page"),
 ]
