@@ -8,6 +8,7 @@ TEST_POSTGRES       a PostgreSQL server whose user may create databases
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ BIN = Path(sys.executable).parent
 POSTGRES = os.environ.get("TEST_POSTGRES", "postgres://postgres@127.0.0.1:5432")
 PAIRS = [("3.11", "5.2"), ("3.12", "6.1"), ("3.13", "6.1")]
 QUICK = "not server and not browser"
+CLIENTS = ROOT / "tests" / "clients"
 #: They touch neither sessions nor tables, so that once is enough.
 ONCE = ["--ignore=tests/backends", "--ignore=tests/protocols", "--ignore=tests/test_rendering.py"]
 #: These touch tables only, or every store by themselves.
@@ -51,6 +53,23 @@ def lacks_postgres() -> str:
     except psycopg.OperationalError:
         return f"no {POSTGRES}: apt-get install postgresql, or set TEST_POSTGRES"
     return ""
+
+
+def lacks_npm() -> str:
+    return "" if shutil.which("npm") else "no npm: apt-get install npm"
+
+
+def client_packages_are_there() -> bool:
+    """Whether what npm has installed is what the lock wants: then it needs no network."""
+    try:
+        wanted, found = (
+            json.loads((CLIENTS / name).read_text())["packages"]
+            for name in ("package-lock.json", "node_modules/.package-lock.json")
+        )
+    except FileNotFoundError:
+        return False
+    wanted.pop("")
+    return bool(wanted == found)
 
 
 def python(version: str) -> str | None:
@@ -87,6 +106,8 @@ def test_steps() -> Iterator[Step]:
     def pytest(name: str, *options: str, lacks: str = "", **variables: str) -> Step:
         return Step(f"tests: {name}", [BIN / "pytest", "-m", *options], variables, lacks)
 
+    if not client_packages_are_there():
+        yield Step("npm packages", ["npm", "ci", "--prefix", CLIENTS], lacks=lacks_npm())
     # A database name of the checkout's own: two checkouts may be tested at the same time.
     database = f"{POSTGRES}/chatsession_{zlib.crc32(str(ROOT).encode())}"
     yield pytest("SQLite", QUICK)

@@ -68,3 +68,20 @@ def test_a_python_that_does_not_run_is_not_taken(monkeypatch, tmp_path):
 def test_a_server_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr(steps, "POSTGRES", "postgres://nobody@127.0.0.1:1")
     assert "apt-get install postgresql" in steps.lacks_postgres()
+
+
+@pytest.fixture
+def clients(monkeypatch, tmp_path):
+    monkeypatch.setattr(steps, "CLIENTS", tmp_path)
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "package-lock.json").write_text('{"packages": {"": {}, "node_modules/ai": {"version": "2"}}}')
+    return tmp_path / "node_modules" / ".package-lock.json"
+
+
+@pytest.mark.parametrize(("version", "there"), [("2", True), ("1", False)])
+def test_clients_are_installed_unless_they_are_what_the_lock_wants(clients, version, there):
+    assert not steps.client_packages_are_there()
+    clients.write_text(f'{{"packages": {{"node_modules/ai": {{"version": "{version}"}}}}}}')
+    assert steps.client_packages_are_there() is there
+    names = [found.name for found in steps.test_steps()]
+    assert ("npm packages" in names) is not there
