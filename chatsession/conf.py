@@ -98,6 +98,11 @@ class Settings:
         return cast("int", self._get("MAX_SESSIONS", 100_000))
 
     @property
+    def ABSOLUTE_AGE(self) -> int | None:
+        """Seconds from its creation or last login after which a session ends, however much it is used."""
+        return cast("int | None", self._get("ABSOLUTE_AGE", None))
+
+    @property
     def CLIENT_IP(self) -> Callable[[HttpRequest], str | None] | None:
         """Dotted path of ``request -> IP address or None``; None: ``REMOTE_ADDR``."""
         return cast("Callable[[HttpRequest], str | None] | None", self._get_callable("CLIENT_IP"))

@@ -158,8 +158,17 @@ def set_or_delete_cookie(request: HttpRequest, response: Any, session: BaseStore
 
 def must_reissue(session: BaseStore) -> bool:
     """The browser's cookie no longer fits: another key (even if a 5xx was not saved), or an old signature."""
-    is_old = session.signature is not None and not session.signature.current
-    return bool(session.handle) and (session.session_key != session.presented_key or is_old)
+    if not session.handle:
+        return False
+    return session.session_key != session.presented_key or has_old_signature(session)
+
+
+def has_old_signature(session: BaseStore) -> bool:
+    """By an old key, or older than a tenth of a sliding age: the cookie moves along with the record."""
+    if session.signature is None:
+        return False
+    age = session.sliding_age()
+    return not session.signature.current or (age is not None and session.signature.age > age / 10)
 
 
 def set_cookie(response: Any, session: BaseStore) -> None:

@@ -26,6 +26,8 @@ class Session(models.Model):
     created_at = models.DateTimeField()
     last_seen_at = models.DateTimeField(db_index=True)
     expires_at = models.DateTimeField(db_index=True)
+    #: From here ``ABSOLUTE_AGE`` counts; NULL: from its creation.
+    login_at = models.DateTimeField(null=True)
     #: Primary key of the logged-in user as text: any user model, any key, no cross-database relation.
     user_id = models.CharField(max_length=64, null=True, db_index=True)  # noqa: DJ001
     user_agent = models.CharField(max_length=300, blank=True)

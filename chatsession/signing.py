@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from django.conf import settings
+from django.utils import timezone
 from itsdangerous import BadSignature, TimestampSigner
 
 # Key, time, signature. Base64 as itsdangerous reads it has many spellings of the same bytes (it skips what is
@@ -26,6 +27,11 @@ class Signature(NamedTuple):
     session_key: str
     signed_at: datetime
     current: bool
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was made; below 0 where the clocks differ."""
+        return timezone.now().timestamp() - self.signed_at.timestamp()
 
 
 @lru_cache(maxsize=16)

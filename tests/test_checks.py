@@ -110,6 +110,8 @@ def test_the_checks_can_be_run_by_their_tag():
         ({"DATABASE": "default"}, []),
         ({"OWNER": "tests.test_checks.nobody"}, ["E003"]),
         ({"OWNER": "tests.test_checks.answer"}, []),
+        ({"ABSOLUTE_AGE": 0}, ["E003"]),
+        ({"ABSOLUTE_AGE": None}, []),
         ({"CLIENT_IP": 5}, ["E003"]),
         ({"CLIENT_IP": answer}, []),
         ({"PERMISSIONS": "anyone"}, ["E003"]),

@@ -137,6 +137,46 @@ class CookieTests(Visitor):
             assert signing.unsign(self.cookie.value).current
             assert not (await self.get("dump")).cookies
 
+    async def test_it_moves_along_with_the_record(self):
+        for kept in (False, True):
+            with override_settings(SESSION_EXPIRE_AT_BROWSER_CLOSE=not kept, SESSION_COOKIE_AGE=1000):
+                await self.get("awrite?a=1")
+                first = self.cookie.value
+                with later(seconds=99):
+                    assert not (await self.get("dump")).cookies
+                with later(seconds=105):
+                    assert not (await self.get("untouched")).cookies
+                    response = await self.get("adump")
+                    assert self.cookie.value != first
+                    assert response.cookies["sessionid"]["max-age"] == (1000 if kept else "")
+                    assert response["Cache-Control"] == "private, no-store"
+                with later(seconds=1050):
+                    assert (await self.get("dump")).json() == {"a": "1"}
+
+    async def test_one_with_a_fixed_end_does_not_move(self):
+        await self.get("write?a=1")
+        session = Store(self.cookie.value)
+        await session.aset_expiry(timezone.now() + timedelta(hours=10))
+        await session.asave()
+        with later(seconds=9 * 3600):
+            assert not (await self.get("dump")).cookies
+
+    async def test_one_with_an_age_of_its_own_moves_by_that(self):
+        await self.get("write?a=1")
+        session = Store(self.cookie.value)
+        await session.aset_expiry(100)
+        await session.asave()
+        with later(seconds=12):
+            assert (await self.get("dump")).cookies["sessionid"]["max-age"] == 100
+
+    async def test_it_moves_before_the_first_byte_of_a_stream(self):
+        await self.get("write?a=1")
+        with later(seconds=settings.SESSION_COOKIE_AGE // 2):
+            response = await self.async_client.get("/session/stream?chunks=1")
+            assert response.cookies["sessionid"].value
+            async for _ in response:
+                pass
+
     async def test_of_an_unsigned_response_is_not_sent(self):
         for face in FACES:
             response = await self.get(f"{face}write?a=1&status=503")
@@ -158,8 +198,12 @@ class CacheControlTests(TestCase):
         assert self.cache_control("private, no-cache") == "no-cache, private"
 
 
-def signing_at(time):
-    return mock.patch.object(TimestampSigner, "get_timestamp", return_value=int(time.timestamp()))
+@contextmanager
+def later(*, seconds):
+    now = timezone.now() + timedelta(seconds=seconds)
+    stamp = mock.patch.object(TimestampSigner, "get_timestamp", return_value=int(now.timestamp()))
+    with stamp, mock.patch.object(timezone, "now", return_value=now):
+        yield
 
 
 class CauseTests(Visitor):
@@ -197,13 +241,15 @@ class CauseTests(Visitor):
             old = session_cookie("a" * 32)
         assert self.cause(old) is Cause.EXPIRED
 
-    def test_a_clock_that_is_behind_harms_nobody(self):
-        session = self.saved()
-        with mock.patch.object(
-            TimestampSigner, "get_timestamp", lambda self: int(timezone.now().timestamp()) + 5
-        ):
-            token = session_cookie(session.session_key)
-        assert self.cause(token) is Cause.SUCCESS
+    def test_clocks_that_differ_harm_nobody(self):
+        for skew in (-5, 5):
+            with later(seconds=skew), override_settings(CHATSESSION={"ABSOLUTE_AGE": 60}):
+                session = self.saved()
+                token = session_cookie(session.session_key)
+            assert self.cause(token) is Cause.SUCCESS
+            with later(seconds=-skew):
+                assert self.cause(token) is Cause.SUCCESS
+            assert Store(token)["a"] == 1
 
 
 class ForgedCookieTests(TransactionTestCase):

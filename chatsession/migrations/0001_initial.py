@@ -77,6 +77,7 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField()),
                 ("last_seen_at", models.DateTimeField(db_index=True)),
                 ("expires_at", models.DateTimeField(db_index=True)),
+                ("login_at", models.DateTimeField(null=True)),
                 ("user_id", models.CharField(db_index=True, max_length=64, null=True)),
                 ("user_agent", models.CharField(blank=True, max_length=300)),
                 ("ip", models.CharField(blank=True, max_length=45)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar
 
@@ -114,6 +114,8 @@ class SessionStore(BaseStore):
 
     def _touch(self, key_hash: str, stamp: Stamp) -> bool:
         columns: dict[str, Any] = {"last_seen_at": stamp.seen_at, "expires_at": stamp.expires_at}
+        if stamp.login_at:
+            columns["login_at"] = stamp.login_at
         if stamp.client:
             columns |= stamp.client._asdict()
         return bool(past_locks(lambda: rows().filter(key_hash=key_hash).update(**columns)))
@@ -122,7 +124,7 @@ class SessionStore(BaseStore):
         past_locks(lambda: rows().filter(key_hash=key_hash).delete())
 
     def _expire(self, key_hash: str, now: datetime) -> bool:
-        expired = rows().filter(key_hash=key_hash, expires_at__lte=now)
+        expired = rows().filter(Q(expires_at__lte=now) | too_old(now), key_hash=key_hash)
         return bool(past_locks(lambda: expired.delete()[0]))
 
     @classmethod
@@ -158,13 +160,22 @@ class SessionStore(BaseStore):
 
 
 def matching(user_id: str | None = None, search: str = "") -> QuerySet[Session]:
-    found = rows().filter(expires_at__gt=timezone.now())
+    now = timezone.now()
+    found = rows().filter(~too_old(now), expires_at__gt=now)
     if user_id is not None:
         found = found.filter(user_id=user_id)
     if not search:
         return found
     wanted = Q(user_agent__icontains=search) | Q(ip__startswith=search) | Q(user_id=search)
     return found.filter(wanted | Q(pk=search) if is_uuid(search) else wanted)
+
+
+def too_old(now: datetime) -> Q:
+    """Over an ``ABSOLUTE_AGE`` that was set after the row was written; other rows have it in expires_at."""
+    if conf.ABSOLUTE_AGE is None:
+        return Q(pk__in=[])
+    oldest = now - timedelta(seconds=conf.ABSOLUTE_AGE)
+    return Q(login_at__lte=oldest) | Q(login_at=None, created_at__lte=oldest)
 
 
 def is_uuid(text: str) -> bool:
@@ -190,6 +201,7 @@ def to_record(row: Session) -> Record:
         generation=row.generation,
         user_id=row.user_id,
         client=Client(row.user_agent, row.ip),
+        login_at=row.login_at,
     )
 
 
@@ -201,6 +213,7 @@ def to_columns(record: Record) -> dict[str, Any]:
         "generation": record.generation,
         "last_seen_at": record.last_seen_at,
         "expires_at": record.expires_at,
+        "login_at": record.login_at,
         "user_id": record.user_id,
         **record.client._asdict(),
     }

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from chatsession.conf import conf
 from chatsession.stores.base import BaseStore, SessionInfo, Sessions
-from chatsession.stores.records import Change, Record, Stamp, merge, seen
+from chatsession.stores.records import Change, Record, Stamp, has_expired, merge, seen
 from chatsession.stores.steps import Steps
 
 T = TypeVar("T")
@@ -62,9 +62,10 @@ class SessionStore(BaseStore):
     @classmethod
     def _make_room(cls, now: datetime) -> None:
         for key_hash in [cls._sweep.popleft() for _ in range(min(SWEEP, len(cls._sweep)))]:
-            if has_expired(cls._records.get(key_hash), now):
-                cls._records.pop(key_hash, None)
-            else:
+            record = cls._records.get(key_hash)
+            if record and has_expired(record, now):
+                del cls._records[key_hash]
+            elif record:
                 cls._sweep.append(key_hash)
         while len(cls._records) >= max(conf.MAX_SESSIONS, 1):
             cls._records.popitem(last=False)
@@ -156,11 +157,6 @@ class SessionStore(BaseStore):
         cls, *, user_id: str | None = None, search: str = "", offset: int = 0, limit: int = 100
     ) -> Sessions:
         return cls._matching(user_id, search)[offset : offset + limit]
-
-
-def has_expired(record: Record | None, now: datetime) -> bool:
-    """True for no record too. By timestamp: naive and aware times may meet when a test changes USE_TZ."""
-    return record is None or record.expires_at.timestamp() <= now.timestamp()
 
 
 def matches(info: SessionInfo, search: str) -> bool:

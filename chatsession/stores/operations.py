@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable
 from datetime import datetime
@@ -17,7 +16,19 @@ from django.utils.crypto import get_random_string
 from chatsession import signals
 from chatsession.exceptions import ResponseStarted
 from chatsession.signing import Signature, hash_key
-from chatsession.stores.records import EXPIRY_KEY, NOBODY, Change, Client, Record, Stamp, check_size, seen
+from chatsession.stores.records import (
+    EXPIRY_KEY,
+    NOBODY,
+    USER_KEY,
+    Change,
+    Client,
+    Record,
+    Stamp,
+    check_size,
+    has_expired,
+    last_moment,
+    seen,
+)
 from chatsession.stores.steps import Driver, Steps
 from chatsession.stores.values import Values
 
@@ -80,7 +91,7 @@ class Operations(Driver, SessionBase):
             return None
         now, key_hash = timezone.now(), self._hash
         record: Record | None = yield "fetch", key_hash
-        if record and record.expires_at > now:
+        if record and not has_expired(record, now):
             self._cause = Cause.SUCCESS
             return record
         self._session_key = None
@@ -91,9 +102,14 @@ class Operations(Driver, SessionBase):
 
     def _outlived(self) -> bool:
         """Whether the signature is older than its cookie was meant to live."""
-        if self.signature is None:
-            return False
-        return time.time() - self.signature.signed_at.timestamp() > self.get_session_cookie_age()
+        return self.signature is not None and self.signature.age > self.get_session_cookie_age()
+
+    def sliding_age(self) -> float | None:
+        """Seconds of disuse after which a loaded session ends; None for one with a fixed end."""
+        expiry = self._session_cache.get(EXPIRY_KEY)
+        if isinstance(expiry, int):
+            return expiry if expiry > 0 else self.get_session_cookie_age()
+        return self.get_session_cookie_age() if expiry is None else None
 
     def _existing(self, session_key: str | None) -> Steps[bool]:
         return bool(session_key) and (yield "fetch", hash_key(str(session_key))) is not None
@@ -121,6 +137,7 @@ class Operations(Driver, SessionBase):
             raise CreateError
         self._session_key = key
         values.rebase(record, change)
+        values.login = False
         self.modified = True
         yield "send", signals.session_created, {"session": self}
 
@@ -135,6 +152,7 @@ class Operations(Driver, SessionBase):
             expires_at=stamp.expires_at,
             user_id=stamp.user_id,
             client=stamp.client or NOBODY,
+            login_at=stamp.login_at,
         )
 
     def _writing(self, values: Values, change: Change) -> Steps[None]:
@@ -146,6 +164,7 @@ class Operations(Driver, SessionBase):
             yield from self._applying(values, change)
         elif not (yield from self._touching(values)) and self.modified:
             raise gone()
+        values.login = False
 
     def _applying(self, values: Values, change: Change) -> Steps[None]:
         record = yield "apply", self._hash, values.record, change, self._stamp(values)
@@ -162,13 +181,16 @@ class Operations(Driver, SessionBase):
         return found
 
     def _stamp(self, values: Values) -> Stamp:
-        now, expiry, user_id = timezone.now(), values.get(EXPIRY_KEY), values.get("_auth_user_id")
+        now, expiry, user_id = timezone.now(), values.get(EXPIRY_KEY), values.get(USER_KEY)
+        login_at = now if values.login and user_id is not None else None
+        begun_at = login_at or (values.record.begun_at if values.record else now)
         return Stamp(
             seen_at=now,
-            expires_at=self.get_expiry_date(modification=now, expiry=expiry),
+            expires_at=last_moment(begun_at, self.get_expiry_date(modification=now, expiry=expiry)),
             user_id=None if user_id is None else str(user_id)[:64],
             client=self.client,
             expiry=None if expiry is None else values.encode(EXPIRY_KEY, expiry),
+            login_at=login_at,
         )
 
     def _mutating(self, key: str, fn: Callable[[Any], Any], default: Any) -> Steps[Any]:
@@ -244,8 +266,7 @@ class Operations(Driver, SessionBase):
     def _touch_is_due(self, values: Values, now: datetime) -> bool:
         if values.record is None:
             return False
-        expiry = values.get(EXPIRY_KEY)
-        age = expiry if isinstance(expiry, int) and expiry > 0 else self.get_session_cookie_age()
+        age = self.sliding_age() or self.get_session_cookie_age()
         return (now - values.record.last_seen_at).total_seconds() >= min(TOUCH_INTERVAL, age / 10)
 
 

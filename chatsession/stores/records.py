@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from chatsession.conf import conf
@@ -15,6 +15,7 @@ from chatsession.exceptions import SessionTooLarge
 logger = logging.getLogger("django.security.SuspiciousSession")
 
 AUTH_PREFIX = "_auth_"
+USER_KEY = "_auth_user_id"
 EXPIRY_KEY = "_session_expiry"
 
 
@@ -54,6 +55,12 @@ class Record:
     generation: int = 0
     user_id: str | None = None
     client: Client = NOBODY
+    login_at: datetime | None = None
+
+    @property
+    def begun_at(self) -> datetime:
+        """From when ``ABSOLUTE_AGE`` counts."""
+        return self.login_at or self.created_at
 
     def info(self) -> SessionInfo:
         return SessionInfo(
@@ -96,6 +103,8 @@ class Stamp:
     client: Client | None = None
     #: The bytes of ``_session_expiry`` from which ``expires_at`` was computed.
     expiry: bytes | None = None
+    #: The user has logged in with this write.
+    login_at: datetime | None = None
 
 
 def merge(record: Record, change: Change, stamp: Stamp) -> Record | None:
@@ -136,7 +145,21 @@ def seen(record: Record, stamp: Stamp) -> Record:
         last_seen_at=stamp.seen_at,
         expires_at=stamp.expires_at,
         client=stamp.client or record.client,
+        login_at=stamp.login_at or record.login_at,
     )
+
+
+def last_moment(begun_at: datetime, expires_at: datetime) -> datetime:
+    """When a session that began (or logged in) at ``begun_at`` expires: idle, or by its ``ABSOLUTE_AGE``."""
+    if conf.ABSOLUTE_AGE is None:
+        return expires_at
+    return min(expires_at, begun_at + timedelta(seconds=conf.ABSOLUTE_AGE))
+
+
+def has_expired(record: Record, now: datetime) -> bool:
+    """By timestamp: naive and aware times may meet when a test changes USE_TZ."""
+    end = last_moment(record.begun_at, record.expires_at)
+    return end.timestamp() <= now.timestamp()
 
 
 def size_of(data: Mapping[str, bytes]) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 from chatsession.exceptions import ValueNotSerializable
-from chatsession.stores.records import AUTH_PREFIX, Change, Record
+from chatsession.stores.records import AUTH_PREFIX, USER_KEY, Change, Record
 
 logger = logging.getLogger("chatsession.sessions")
 
@@ -20,6 +20,8 @@ class Values(MutableMapping[str, Any]):
     def __init__(self, serializer: type[Any], record: Record | None = None, *, cleared: bool = False) -> None:
         self.record = record
         self.cleared = cleared
+        #: Whether this request logs somebody in, be it who was logged in before.
+        self.login = False
         self._serializer = serializer()
         # What this request has seen of each key; the record moves on under it, this does not.
         self._seen: dict[str, bytes] = {} if cleared or record is None else dict(record.data)
@@ -34,6 +36,7 @@ class Values(MutableMapping[str, Any]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._data[str(key)] = value
+        self.login = self.login or key == USER_KEY
 
     def __delitem__(self, key: str) -> None:
         del self._data[str(key)]

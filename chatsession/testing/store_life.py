@@ -143,6 +143,39 @@ class LifeContract(StoreFace):
         await self.do(session, "save")
         self.assertEqual((await self.info(session)).expires_at, end)
 
+    async def test_an_absolute_age_ends_a_session_that_is_in_use(self) -> None:
+        with override_settings(CHATSESSION={"ABSOLUTE_AGE": 100}):
+            session = await self.new(a=1)
+            await self.read_after(session, seconds=61)
+            info = await self.info(session)
+            self.assertEqual((info.expires_at - info.created_at).total_seconds(), 100)
+            with self.later(seconds=101):
+                other = await self.open(session)
+            self.assertEqual((dict(other), other.cause), ({}, Cause.EXPIRED))
+            self.assertIs(await self.do(session, "exists", session.session_key), False)
+
+    async def test_an_absolute_age_that_was_set_later_holds_for_older_records(self) -> None:
+        session = await self.new(a=1)
+        with override_settings(CHATSESSION={"ABSOLUTE_AGE": 100}), self.later(seconds=101):
+            self.assertIsNone(await self.info(session))
+            self.assertIs((await self.open(session)).cause, Cause.EXPIRED)
+        self.assertIs(await self.do(session, "exists", session.session_key), False)
+
+    async def test_a_login_and_nothing_else_restarts_the_absolute_age(self) -> None:
+        with override_settings(CHATSESSION={"ABSOLUTE_AGE": 100}):
+            session = await self.new(_auth_user_id="7")
+            before = (await self.info(session)).expires_at
+            with self.later(seconds=50):
+                again = await self.open(session)
+                again["a"] = 1
+                again["_auth_user_hash"] = "another password"
+                await self.do(again, "cycle_key")
+                await self.do(again, "save")
+                self.assertEqual((await self.info(again)).expires_at, before)
+                again["_auth_user_id"] = "7"
+                await self.do(again, "commit")
+            self.assertGreater(((await self.info(again)).expires_at - before).total_seconds(), 49)
+
     async def test_another_request_does_not_undo_an_expiry(self) -> None:
         session = await self.new(a=1)
         other = await self.open(session)
@@ -154,9 +187,11 @@ class LifeContract(StoreFace):
         self.assertLess(info.expires_at - timezone.now(), timedelta(seconds=11))
 
     async def read_after(self, session: BaseStore, *, seconds: int) -> None:
-        now = timezone.now() + timedelta(seconds=seconds)
-        with mock.patch.object(timezone, "now", return_value=now):
+        with self.later(seconds=seconds):
             await self.do(await self.open(session), "commit")
+
+    def later(self, *, seconds: int) -> Any:
+        return mock.patch.object(timezone, "now", return_value=timezone.now() + timedelta(seconds=seconds))
 
     async def info(self, session: BaseStore) -> Any:
         return await sync_to_async(self.store.info)(session.handle)
