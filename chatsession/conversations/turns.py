@@ -11,9 +11,10 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.utils import timezone
 
+from chatsession import connections
 from chatsession.conversations import history
 from chatsession.exceptions import NotFound, NothingToAnswer, RunActive
 from chatsession.models import Conversation, Message
@@ -157,7 +158,7 @@ def _take(
     """The transaction; None if another send has the lease, or made the conversation first."""
     run_id = history.new_id()
     try:
-        with transaction.atomic(history.database()):
+        with connections.writing(history.database()):
             conversation = _lease(ask, conversation, run_id)
             if conversation is None:
                 return None

@@ -12,10 +12,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from django.db import DatabaseError, InterfaceError, close_old_connections, transaction
+from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from chatsession import connections
 from chatsession.conversations import history
 from chatsession.models import Message, Worker
 from chatsession.runs import stored
@@ -60,9 +61,14 @@ class Ticker:
 
     def hold_lease(self) -> None:
         """Make sure that others see this worker alive; called before a run's row appears."""
-        if time.monotonic() - self.renewed > stored.LEASE / 4:
-            renew(self.token)
-            self.renewed = time.monotonic()
+        if self._age() > stored.LEASE / 4:
+            with connections.writing(history.database()):
+                if self._age() > stored.LEASE / 4:  # of a burst of sends, one
+                    renew(self.token)
+                    self.renewed = time.monotonic()
+
+    def _age(self) -> float:
+        return time.monotonic() - self.renewed
 
     def _loop(self) -> None:
         while True:
@@ -87,7 +93,7 @@ class Ticker:
         if not runs:
             return
         try:
-            with transaction.atomic(history.database()):
+            with connections.writing(history.database(), first=True):
                 renew(self.token)
                 ended = [(run, write(run, self.token)) for run in runs]
                 stops = stop_flags(run.id for run in runs)
@@ -105,7 +111,7 @@ class Ticker:
                 self.on_end(run)
 
     def _give_up_when_stale(self) -> None:
-        if time.monotonic() - self.renewed > stored.LEASE:
+        if self._age() > stored.LEASE:
             for run in list(self.live.values()):
                 lose(run)
                 self.live.pop(run.id, None)
