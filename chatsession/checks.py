@@ -76,6 +76,7 @@ EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "RATE": (is_rates, 'a dictionary: {"user": "60/h", "guest": "20/m"}; s, m, h or d'),
     "MAX_SESSION_BYTES": NUMBER,
     "MAX_SESSIONS": NUMBER,
+    "SESSIONS_PER_USER": (lambda value: value is None or is_number(value), "a whole number above 0, or None"),
     "ABSOLUTE_AGE": (lambda value: value is None or is_number(value), "a number of seconds above 0, or None"),
     "CLIENT_IP": FUNCTION,
 }

@@ -98,6 +98,11 @@ class Settings:
         return cast("int", self._get("MAX_SESSIONS", 100_000))
 
     @property
+    def SESSIONS_PER_USER(self) -> int | None:
+        """Most sessions in which one user is logged in; a login beyond it ends the oldest."""
+        return cast("int | None", self._get("SESSIONS_PER_USER", None))
+
+    @property
     def ABSOLUTE_AGE(self) -> int | None:
         """Seconds from its creation or last login after which a session ends, however much it is used."""
         return cast("int | None", self._get("ABSOLUTE_AGE", None))

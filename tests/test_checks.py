@@ -110,6 +110,8 @@ def test_the_checks_can_be_run_by_their_tag():
         ({"DATABASE": "default"}, []),
         ({"OWNER": "tests.test_checks.nobody"}, ["E003"]),
         ({"OWNER": "tests.test_checks.answer"}, []),
+        ({"SESSIONS_PER_USER": 0}, ["E003"]),
+        ({"SESSIONS_PER_USER": None}, []),
         ({"ABSOLUTE_AGE": 0}, ["E003"]),
         ({"ABSOLUTE_AGE": None}, []),
         ({"CLIENT_IP": 5}, ["E003"]),

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from itsdangerous import BadSignature
 
-from chatsession import signals, signing
+from chatsession import signing
 from chatsession.exceptions import ResponseStarted
 from chatsession.stores.operations import Cause, Operations
 from chatsession.stores.records import SessionInfo
@@ -203,11 +203,11 @@ class BaseStore(Operations):
     @classmethod
     def revoke(cls, handle: str) -> bool:
         """End a session from outside. Whether there was one."""
-        removed = cls._end(handle)
-        if removed:
-            signals.session_revoked.send(cls, handle=handle, user_id=removed.user_id)
-        return removed is not None
+        session = cls()
+        return session._run(session._revoking(handle))
 
     @classmethod
-    def _end(cls, handle: str) -> SessionInfo | None:
-        raise NotImplementedError
+    async def arevoke(cls, handle: str) -> bool:
+        """See revoke()."""
+        session = cls()
+        return await session._arun(session._revoking(handle))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar
@@ -149,7 +149,12 @@ class SessionStore(BaseStore):
         if not is_uuid(handle):
             return None
         found = next(to_infos(rows().filter(pk=handle)), None)
-        return found if rows().filter(pk=handle).delete()[0] else None
+        return found if past_locks(lambda: rows().filter(pk=handle).delete()[0]) else None
+
+    @classmethod
+    def _excess(cls, user_id: str, limit: int) -> Sequence[str]:
+        newest_first = matching(user_id).order_by("-login_at", "-pk")
+        return [str(handle) for handle in newest_first.values_list("pk", flat=True)[limit:]]
 
     @classmethod
     def list(

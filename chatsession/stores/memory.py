@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import ClassVar, TypeVar
 
@@ -124,15 +124,22 @@ class SessionStore(BaseStore):
     # Screens and commands
 
     @classmethod
-    def _infos(cls) -> Iterable[SessionInfo]:
+    def _valid(cls) -> Iterator[Record]:
         now = timezone.now()
         with cls._lock:
             records = list(cls._records.values())
-        return (record.info() for record in records if not has_expired(record, now))
+        return (record for record in records if not has_expired(record, now))
+
+    @classmethod
+    def _excess(cls, user_id: str, limit: int) -> Sequence[str]:
+        found = [record for record in cls._valid() if record.user_id == user_id]
+        found.sort(key=lambda record: (record.begun_at.timestamp(), record.handle), reverse=True)
+        return [record.handle for record in found[limit:]]
 
     @classmethod
     def _matching(cls, user_id: str | None, search: str) -> Sessions:
-        found = [info for info in cls._infos() if user_id in (None, info.user_id) and matches(info, search)]
+        valid = (record.info() for record in cls._valid() if user_id in (None, record.user_id))
+        found = [info for info in valid if matches(info, search)]
         return sorted(found, key=lambda info: info.last_seen_at.timestamp(), reverse=True)
 
     @classmethod
@@ -141,7 +148,7 @@ class SessionStore(BaseStore):
 
     @classmethod
     def info(cls, handle: str) -> SessionInfo | None:
-        return next((info for info in cls._infos() if info.handle == handle), None)
+        return next((record.info() for record in cls._valid() if record.handle == handle), None)
 
     @classmethod
     def _end(cls, handle: str) -> SessionInfo | None:

@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.utils.crypto import get_random_string
 
 from chatsession import signals
+from chatsession.conf import conf
 from chatsession.exceptions import ResponseStarted
 from chatsession.signing import Signature, hash_key
 from chatsession.stores.records import (
@@ -23,6 +24,7 @@ from chatsession.stores.records import (
     Change,
     Client,
     Record,
+    SessionInfo,
     Stamp,
     check_size,
     has_expired,
@@ -55,6 +57,8 @@ class Operations(Driver, SessionBase):
     atomically; ``record`` is the one last seen. None: there is none any more, or it refuses the change.
     ``_rename(old_hash, new_hash) -> bool``, ``_touch(key_hash, stamp) -> bool``, ``_remove(key_hash)``,
     ``_expire(key_hash, now) -> bool``: remove the record if it has expired.
+    ``_end(handle) -> SessionInfo | None``: remove the record of that handle.
+    ``_excess(user_id, limit) -> list[handle]``: the user's sessions but for the ``limit`` newest logins.
     """
 
     #: Who is seen using this session; set by the middleware.
@@ -137,9 +141,9 @@ class Operations(Driver, SessionBase):
             raise CreateError
         self._session_key = key
         values.rebase(record, change)
-        values.login = False
         self.modified = True
         yield "send", signals.session_created, {"session": self}
+        yield from self._admitting(values)
 
     def _new_record(self, values: Values, change: Change) -> Record:
         check_size(change.put)
@@ -160,11 +164,27 @@ class Operations(Driver, SessionBase):
             values.record = yield from self._finding()
         if values.record is None:
             yield from self._inserting(values)
-        elif change:
+            return
+        if change:
             yield from self._applying(values, change)
         elif not (yield from self._touching(values)) and self.modified:
             raise gone()
-        values.login = False
+        yield from self._admitting(values)
+
+    def _admitting(self, values: Values) -> Steps[None]:
+        """After the write that stored a login. Racing logins agree which the newest are: none is spared
+        and none too many ended."""
+        logged_in, values.login = values.login, False
+        user_id, limit = values.get(USER_KEY), conf.SESSIONS_PER_USER
+        if logged_in and user_id is not None and limit:
+            for handle in (yield "excess", str(user_id)[:64], limit):
+                yield from self._revoking(handle)
+
+    def _revoking(self, handle: str) -> Steps[bool]:
+        removed: SessionInfo | None = yield "end", handle
+        if removed:
+            yield "send", signals.session_revoked, {"handle": handle, "user_id": removed.user_id}
+        return removed is not None
 
     def _applying(self, values: Values, change: Change) -> Steps[None]:
         record = yield "apply", self._hash, values.record, change, self._stamp(values)

@@ -233,6 +233,22 @@ class LifeContract(StoreFace):
         self.assertIsNone(await self.info(session))
         self.assertEqual((await self.stored(session), await self.stored(other)), ({}, {"a": 1}))
 
+    async def test_a_login_beyond_the_limit_ends_the_oldest(self) -> None:
+        with override_settings(CHATSESSION={"SESSIONS_PER_USER": 2}):
+            guest, others = await self.new(a=1), await self.new(_auth_user_id="8")
+            first, second = [await self.new(_auth_user_id="7") for _ in range(2)]
+            await self.do(guest, "cycle_key")
+            guest["_auth_user_id"] = "7"
+            self.assertIs(await self.do(guest, "commit"), True)
+            self.assertIsNone(await self.info(first))
+            for session in (second, guest, others):
+                self.assertIsNotNone(await self.info(session))
+            second["_auth_user_id"] = "7"
+            await self.do(second, "save")
+            await self.new(_auth_user_id="7")
+            self.assertIsNone(await self.info(guest))
+            self.assertIsNotNone(await self.info(second))
+
     async def test_signals_tell_the_life_of_a_session(self) -> None:
         heard: list[str] = []
         receivers = {name: self.listener(heard, name, signal) for name, signal in SIGNALS.items()}

@@ -6,12 +6,15 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
+from asgiref.sync import sync_to_async
 from django.db import connections
+from django.test import override_settings
 
 from chatsession.stores.base import BaseStore
 from chatsession.testing.store_face import StoreFace
 
 WRITERS = 50
+LOGINS = 8
 
 
 class WritersContract(StoreFace):
@@ -34,6 +37,24 @@ class WritersContract(StoreFace):
             session[f"own {number}"] = number
             session.save()
             session.mutate("n", lambda n: n + 1)
+        finally:
+            connections.close_all()
+
+    async def test_racing_logins_keep_to_the_limit(self) -> None:
+        barrier = Barrier(LOGINS)
+        with (
+            override_settings(CHATSESSION={"SESSIONS_PER_USER": 3}),
+            ThreadPoolExecutor(LOGINS) as pool,
+        ):
+            list(pool.map(self.log_in, [barrier] * LOGINS))
+        self.assertEqual(await sync_to_async(self.store.count)(user_id="7"), 3)
+
+    def log_in(self, barrier: Barrier) -> None:
+        try:
+            session = self.store()
+            session["_auth_user_id"] = "7"
+            barrier.wait(timeout=60)
+            session.save()
         finally:
             connections.close_all()
 
