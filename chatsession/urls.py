@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from chatsession import urls_sessions
 from chatsession.views import chat, conversations, feedback, page
 
 app_name = "chatsession"
@@ -20,5 +21,6 @@ urlpatterns = [
     path("api/conversations/<str:public_id>/messages", conversations.messages, name="messages"),
     path("api/messages/<str:public_id>/feedback", feedback.feedback, name="feedback"),
     path("unclaim", page.unclaim, name="unclaim"),
+    *urls_sessions.urlpatterns,
     path("<str:public_id>/", page.page, name="conversation_page"),
 ]
