@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.db.models import Q
 
 from chatsession.conversations import history
+from chatsession.exceptions import NotFound
 from chatsession.models import Conversation
 
 if TYPE_CHECKING:
@@ -28,8 +29,14 @@ def siblings_of(conversation: Conversation, messages: Iterable[Message]) -> dict
     return found
 
 
-def switch_to(conversation: Conversation, message: Message) -> None:
-    """Put the branch of ``message`` on show, down to its newest leaf."""
+def switch_to(conversation: Conversation, public_id: str) -> None:
+    """Put the branch of a message on show, down to its newest leaf. Raises ``NotFound``.
+
+    The ID is the message's own: a question that was edited since was sent under the same one.
+    """
+    message = history.messages_of(conversation).filter(public_hash=history.digest(public_id)).first()
+    if message is None:
+        raise NotFound(param="leaf")
     newest: dict[int | None, int] = {}
     below = history.messages_of(conversation).filter(id__gt=message.pk).order_by("id")
     for pk, parent in below.values_list("pk", "parent_id"):

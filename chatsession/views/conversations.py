@@ -11,7 +11,6 @@ from django.utils.dateparse import parse_datetime
 from chatsession import rendering
 from chatsession.conversations import history
 from chatsession.conversations.branches import siblings_of, switch_to
-from chatsession.conversations.turns import find_message
 from chatsession.exceptions import InvalidRequest, NotFound, PermissionDenied
 from chatsession.forms import ConversationForm
 from chatsession.runs import service, stored
@@ -91,10 +90,7 @@ def patch_one(request: HttpRequest, public_id: str) -> HttpResponseBase:
     body = read_json(request)
     data = require(ConversationForm(body))
     if "leaf" in body:
-        message = find_message(conversation, data["leaf"])
-        if message is None:
-            raise NotFound(param="leaf")
-        switch_to(conversation, message)
+        switch_to(conversation, data["leaf"])
     for name in {"title", "archived"} & body.keys():
         setattr(conversation, name, data[name])
         conversation.save(using=history.database(), update_fields=[name])
