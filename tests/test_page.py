@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -179,7 +180,7 @@ def test_it_works_with_hashed_file_names(guest, settings, tmp_path):
 
     found = [a for a in Page(guest.get("/chat/")).addresses() if a.startswith("/static/")]
 
-    assert len(found) == 8
+    assert len(found) == 12
     for address in found:
         name = urlsplit(address).path.removeprefix("/static/")
         assert (tmp_path / name).is_file()
@@ -190,9 +191,11 @@ def test_scripts_import_nothing_by_name():
     """A name in an import statement would miss the hash of ManifestStaticFilesStorage."""
     from django.contrib.staticfiles import finders
 
-    for name in ("sse", "api", "composer", "transcript", "sidebar", "chat"):
-        with open(finders.find(f"chatsession/{name}.js")) as file:
-            assert not [line for line in file if line.startswith(("import ", "export * from"))]
+    scripts = list(Path(finders.find("chatsession/chat.js")).parent.glob("*.js"))
+    assert len(scripts) == 10
+    for script in scripts:
+        lines = script.read_text().splitlines()
+        assert not [line for line in lines if line.startswith(("import ", "export * from"))]
 
 
 def test_older_messages_are_one_click_away(guest, settings, monkeypatch):
@@ -250,6 +253,82 @@ def test_a_suggestion_is_sent_in_place_of_the_text(guest, settings):
     settings.CHATSESSION = models("yes")
     form(guest, text="", suggestion="/help")
     assert Conversation.objects.get().title == "/help"
+
+
+def shown_turns(client: Client, address: str) -> list[str]:
+    """The IDs of the turns on the page, a version's place behind its ID."""
+    page = Page(client.get(address))
+    places = iter(a["aria-label"] for a in page.all("div") if "data-versions" in a)
+    turns = [a["data-id"] for a in page.all("article") if a["data-id"]]
+    return [*turns, *places]
+
+
+def versions(client: Client, address: str) -> list[dict[str, str]]:
+    return [a for a in Page(client.get(address)).all("button") if a.get("name") == "show"]
+
+
+def test_another_answer_is_a_version_beside_the_first(guest, settings):
+    settings.CHATSESSION = models("yes")
+    address = form(guest).url
+    question, first = shown_turns(guest, address)
+
+    assert guest.post(address, {"again": first, "text": ""}).url == address
+
+    shown, second, place = shown_turns(guest, address)
+    assert (shown, place) == (question, "Version 2 of 2")
+    assert second != first
+    previous, following = versions(guest, address)
+    assert (previous["value"], following["value"]) == (first, "")
+    assert "disabled" in following
+    assert "disabled" not in previous
+
+
+def test_without_script_a_button_shows_another_version_and_what_followed_it(guest, settings):
+    settings.CHATSESSION = models("yes")
+    address = form(guest).url
+    question, first = shown_turns(guest, address)
+    guest.post(address, {"text": "go on", "message_id": "m2"})
+    before = shown_turns(guest, address)
+    guest.post(address, {"again": first})
+
+    response = guest.post(f"{address}?shown=100", {"show": first})
+
+    assert response.url == f"{address}?shown=100"
+    assert shown_turns(guest, address) == [*before, "Version 1 of 2"]
+    assert before[:2] == [question, first]
+
+
+def test_an_edited_question_is_a_version_too(guest, settings):
+    settings.CHATSESSION = models("yes")
+    address = form(guest).url
+    conversation_id = address.split("/")[2]
+    before = shown_turns(guest, address)
+    guest.post(address, {"text": "goodbye", "message_id": "m1"})
+
+    assert shown_turns(guest, address)[2:] == ["Version 2 of 2"]
+    assert '<div class="bubble" data-body dir="auto">goodbye</div>' in html_of(guest, conversation_id)
+    previous = versions(guest, address)[0]["value"]
+    assert previous == before[0]
+    leaf = {"leaf": previous}
+    guest.patch(f"/chat/api/conversations/{conversation_id}", leaf, content_type="application/json")
+    assert shown_turns(guest, address) == [*before, "Version 1 of 2"]
+
+
+@pytest.mark.parametrize("address", ["", "/chat/", "/chat/nosuch/"])
+def test_a_version_that_is_not_there_is_not_found(guest, settings, address):
+    settings.CHATSESSION = models("yes")
+    mine = form(guest).url
+    theirs = shown_turns(other := Client(), form(other).url)[1]
+    assert guest.post(address or mine, {"show": "nosuch"}).status_code == 404
+    assert guest.post(address or mine, {"show": theirs}).status_code == 404
+
+
+def test_another_answer_to_nothing_is_refused(guest, settings):
+    settings.CHATSESSION = models("yes")
+    address = form(guest).url
+    response = guest.post(address, {"again": "nosuch", "text": "a draft"})
+    assert response.status_code == 404
+    assert "a draft</textarea>" in response.content.decode()
 
 
 def test_a_refusal_keeps_what_was_typed(guest, settings):

@@ -22,6 +22,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from chatsession.backends.base import get_backend
 from chatsession.conf import conf
 from chatsession.conversations import history
+from chatsession.conversations.branches import siblings_of, switch_to
 from chatsession.exceptions import ChatError, NotFound
 from chatsession.models import Message
 from chatsession.rendering import render as render_markdown
@@ -49,7 +50,10 @@ POLICY_MIDDLEWARE = {"django.middleware.csp.ContentSecurityPolicyMiddleware", "c
 
 @dataclass(frozen=True, kw_only=True)
 class ShownTurn:
-    """A message as the template shows it; ``html`` is an answer's rendered text."""
+    """A message as the template shows it; ``html`` is an answer's rendered text.
+
+    ``siblings`` are the IDs of all its versions, oldest first.
+    """
 
     role: str
     id: str = ""
@@ -62,6 +66,22 @@ class ShownTurn:
     error: str = ""
     is_active: bool = False
     is_demo: bool = False
+    siblings: list[str] = field(default_factory=list)
+
+    @property
+    def number(self) -> int:
+        """Which of the versions this is, from 1."""
+        return self.siblings.index(self.id) + 1
+
+    @property
+    def previous(self) -> str:
+        """The version before it, or ""."""
+        return "".join(self.siblings[: self.number - 1][-1:])
+
+    @property
+    def following(self) -> str:
+        """The version behind it, or ""."""
+        return "".join(self.siblings[self.number :][:1])
 
 
 @csrf_protect
@@ -73,7 +93,7 @@ def _page(request: HttpRequest, public_id: str = "") -> HttpResponseBase:
         if not has_permission(request, conf.PERMISSIONS["chat"]):
             return refuse(request)
         if request.method == "POST":
-            return send_without_script(request, public_id)
+            return act_without_script(request, public_id)
         return shown(request, public_id)
 
 
@@ -162,9 +182,10 @@ def transcript_context(request: HttpRequest, conversation: Conversation | None) 
     conversation.refresh_from_db(fields=["active_run", "leaf"])
     wanted = wanted_messages(request)
     messages = history.branch(conversation, limit=wanted + 1)
+    siblings = siblings_of(conversation, messages[-wanted:])
     return {
         "conversation": conversation,
-        "turns": [shown_turn(message) for message in messages[-wanted:]],
+        "turns": [shown_turn(message, siblings[message.parent_id]) for message in messages[-wanted:]],
         "earlier": wanted * 4 if len(messages) > wanted else 0,
     }
 
@@ -176,15 +197,16 @@ def wanted_messages(request: HttpRequest) -> int:
     return min(max(int(value), MESSAGES), MOST_MESSAGES) if valid else MESSAGES
 
 
-def shown_turn(message: Message) -> ShownTurn:
+def shown_turn(message: Message, siblings: list[str]) -> ShownTurn:
     """A message for the template."""
     texts = texts_of(message, "text")
     if message.role == Message.Role.USER:
-        return ShownTurn(role="user", id=message.public_id, text="".join(texts))
+        return ShownTurn(role="user", id=message.public_id, siblings=siblings, text="".join(texts))
     outcome = stored.outcome_of(message)
     return ShownTurn(
         role="assistant",
         id=message.public_id,
+        siblings=siblings,
         html=format_html_join("", "{}", ((render_markdown(text),) for text in texts)),
         reasoning="\n\n".join(texts_of(message, "reasoning")),
         sources=[shown_source(part) for part in message.parts if part["type"] == "source-url"],
@@ -224,13 +246,35 @@ def policy() -> str:
     return POLICY.format(assets=f" {parts.scheme or 'https'}://{parts.netloc}" if parts.netloc else "")
 
 
-def send_without_script(request: HttpRequest, public_id: str) -> HttpResponseBase:
-    """Begin a turn from the form and show its conversation; a refusal keeps what was typed."""
-    text = request.POST.get("suggestion") or request.POST.get("text", "")
-    message = {"id": request.POST.get("message_id", ""), "parts": [{"type": "text", "text": text}]}
+def act_without_script(request: HttpRequest, public_id: str) -> HttpResponseBase:
+    """What the buttons ask for: another version, another answer, or an answer to what was typed."""
+    if "show" in request.POST:
+        return switch_without_script(request, public_id)
     try:
-        ask = ask_from(request, {"id": public_id, "message": message})
+        ask = ask_from(request, asked(request, public_id))
         turn, _source = service.send(ask, lambda: count_send(request, ask.owner, ask.user_id))
     except ChatError as error:
-        return shown(request, public_id, problem=error.message, draft=text, status=error.status)
+        draft = request.POST.get("suggestion") or request.POST.get("text", "")
+        return shown(request, public_id, problem=error.message, draft=draft, status=error.status)
     return redirect("chatsession:conversation_page", public_id=turn.conversation.public_id)
+
+
+def asked(request: HttpRequest, public_id: str) -> dict[str, Any]:
+    """The form as a body of ``POST chat``."""
+    if "again" in request.POST:
+        return {"id": public_id, "trigger": "regenerate-message", "messageId": request.POST["again"]}
+    text = request.POST.get("suggestion") or request.POST.get("text", "")
+    message = {"id": request.POST.get("message_id", ""), "parts": [{"type": "text", "text": text}]}
+    return {"id": public_id, "message": message}
+
+
+def switch_without_script(request: HttpRequest, public_id: str) -> HttpResponseBase:
+    """Put the branch of another version on show."""
+    conversation = find(owners.owner_of(request), public_id)
+    try:
+        if conversation is None:
+            raise NotFound
+        switch_to(conversation, request.POST["show"])
+    except NotFound as error:
+        raise Http404(str(error.message)) from None
+    return redirect(request.get_full_path())

@@ -1,4 +1,4 @@
-"""The chat as a visitor sees it, in Japanese, on runserver and uvicorn."""
+"""The chat as a visitor sees it, in Japanese."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import re
 from tests.browser.conftest import PASSWORD, USER
 
 
-def test_the_third_answer_refers_to_the_first_turn(site, visit):
-    visitor = visit(site)
+def test_the_third_answer_refers_to_the_first_turn(visitor):
     assert "花子" in visitor.say("私の名前は花子です。")
     visitor.say("好きな色は青です。")
     assert "花子" in visitor.say("私の名前は？")
@@ -16,9 +15,9 @@ def test_the_third_answer_refers_to_the_first_turn(site, visit):
     assert "デモ応答（言語モデルではありません）" in visitor.tab.inner_text("main")
 
 
-def test_the_first_words_show_while_the_model_writes(site, visit):
-    visitor = visit(site)
-    visitor.send("/slow 50")
+def test_the_first_words_show_while_the_model_writes(anywhere, visit):
+    visitor = visit(anywhere)
+    visitor.send("/slow 20")
     words = visitor.first_words()
     assert visitor.tab.is_visible("[data-stop]")
     whole = visitor.answer()
@@ -27,9 +26,9 @@ def test_the_first_words_show_while_the_model_writes(site, visit):
     assert visitor.tab.is_visible("[data-send]")
 
 
-def test_a_reload_in_mid_answer_shows_the_whole_answer_in_the_end(site, visit):
-    visitor = visit(site)
-    visitor.send("/slow 50")
+def test_a_reload_in_mid_answer_shows_the_whole_answer_in_the_end(anywhere, visit):
+    visitor = visit(anywhere)
+    visitor.send("/slow 20")
     visitor.first_words()
     visitor.tab.wait_for_url(re.compile("/chat/[0-9a-f]{32}/"))
 
@@ -38,19 +37,19 @@ def test_a_reload_in_mid_answer_shows_the_whole_answer_in_the_end(site, visit):
     visitor.first_words()
     assert visitor.answer().endswith("開いたりしてみてください。")
     assert visitor.answer().count("ご指定の間隔で") == 1
-    assert visitor.texts("user") == ["/slow 50"]
+    assert visitor.texts("user") == ["/slow 20"]
 
 
-def test_two_tabs_do_not_harm_each_other(site, visit):
-    visitor = visit(site)
+def test_two_tabs_do_not_harm_each_other(visitor):
     visitor.expected = "409"
     visitor.say("私の名前は花子です。")
-    other = visitor.open(visitor.tab.url.removeprefix(site))
+    other = visitor.open(visitor.tab.url.removeprefix(visitor.address))
 
-    visitor.send("/slow 50")
-    visitor.first_words(other)
-    other.evaluate("document.querySelector('[data-stop]').hidden = true")  # as if it had not seen the run yet
-    other.evaluate("document.querySelector('[data-send]').hidden = false")
+    visitor.look_away(other)
+    visitor.send("/slow 20")
+    visitor.first_words()
+    assert visitor.texts("user", other) == ["私の名前は花子です。"]
+    visitor.look_at(other)
     visitor.send("私の名前は？", other)
     visitor.until("document.querySelector('[data-alert]').textContent", other)
 
@@ -64,8 +63,7 @@ def test_two_tabs_do_not_harm_each_other(site, visit):
     assert visitor.texts("user") == visitor.texts("user", other)
 
 
-def test_two_new_tabs_are_two_conversations(site, visit):
-    visitor = visit(site)
+def test_two_new_tabs_are_two_conversations(visitor):
     other = visitor.open("/chat/")
     visitor.send("/slow 20")
     visitor.send("/echo 別の会話", other)
@@ -76,8 +74,7 @@ def test_two_new_tabs_are_two_conversations(site, visit):
     assert other.locator(".conversation").count() == 2
 
 
-def test_a_login_keeps_the_conversation_and_a_logout_hides_it(site, visit):
-    visitor = visit(site)
+def test_a_login_keeps_the_conversation_and_a_logout_hides_it(visitor):
     visitor.expected = "404"
     visitor.say("私の名前は花子です。")
     address = visitor.tab.url
@@ -88,13 +85,12 @@ def test_a_login_keeps_the_conversation_and_a_logout_hides_it(site, visit):
     assert "花子" in visitor.say("私の名前は？")
 
     visitor.tab.click("text=ログアウト")
-    visitor.tab.wait_for_url(f"{site}/chat/")
+    visitor.tab.wait_for_url(f"{visitor.address}/chat/")
     assert visitor.tab.locator(".conversation").count() == 0
     assert visitor.tab.goto(address).status == 404
 
 
-def test_a_login_in_the_other_tab_loses_no_text(site, visit):
-    visitor = visit(site)
+def test_a_login_in_the_other_tab_loses_no_text(visitor):
     visitor.expected = "403"
     visitor.say("私の名前は花子です。")
     visitor.tab.fill("#text", "私の名前は？")
@@ -108,8 +104,7 @@ def test_a_login_in_the_other_tab_loses_no_text(site, visit):
     assert visitor.texts("user")[-1] == "私の名前は？"
 
 
-def test_a_stop_keeps_what_is_written(site, visit):
-    visitor = visit(site)
+def test_a_stop_keeps_what_is_written(visitor):
     visitor.send("/stall")
     visitor.first_words()
     visitor.until("document.querySelector('[data-tail]').textContent.endsWith('停止してください。')")

@@ -11,12 +11,12 @@ PATIENCE = 20_000  # ms
 class Visitor:
     """``tab`` is a Playwright page; the methods act in it unless they are given another one."""
 
-    def __init__(self, chromium, address: str, locale: str = "ja-JP", **context) -> None:
+    def __init__(self, context, address: str) -> None:
         self.address = address
         self.complaints: list[str] = []
         #: A pattern of the complaints that a test provokes.
         self.expected = "(?!)"
-        self.context = chromium.new_context(locale=locale, **context)
+        self.context = context
         self.context.set_default_timeout(PATIENCE)
         self.tab = self.open("/chat/")
 
@@ -60,6 +60,31 @@ class Visitor:
         self.until("document.querySelector('[aria-busy=true] [data-body]')?.textContent.trim()", tab)
         return tab.text_content("[aria-busy=true] [data-body]").strip()
 
+    def listen(self, tab=None) -> None:
+        """Note from now on what a screen reader is told."""
+        (tab or self.tab).evaluate(
+            """() => {
+                window.heard = [];
+                const place = document.querySelector("[role=status]");
+                const note = () => place.textContent && heard.push(place.textContent);
+                new MutationObserver(note).observe(place, {childList: true});
+            }"""
+        )
+
+    def heard(self, tab=None) -> list[str]:
+        """What it was told."""
+        return (tab or self.tab).evaluate("window.heard")
+
+    def look_away(self, tab) -> None:
+        """To a tab before this one, as far as this one can tell: headless, all of them are visible."""
+        tab.evaluate(
+            "Object.defineProperty(document, 'visibilityState', {value: 'hidden', configurable: true})"
+        )
+
+    def look_at(self, tab) -> None:
+        """At a tab again that has not been told so yet."""
+        tab.evaluate("delete document.visibilityState")
+
     def until(self, expression: str, tab=None) -> None:
         """Wait for a JavaScript expression to be true; Playwright's own way needs ``unsafe-eval``."""
         deadline = time.monotonic() + PATIENCE / 1000
@@ -80,4 +105,7 @@ class Visitor:
         tab.wait_for_url(f"{self.address}/chat/")
 
     def leave(self) -> None:
-        self.context.close()
+        for tab in self.context.pages:
+            tab.close()
+        self.context.clear_cookies()
+        self.context.clear_permissions()

@@ -48,6 +48,13 @@ export class Api {
     return (await this.request(path, options)).json();
   }
 
+  /** One of the site's pages. Throws as request() does. */
+  async document(url) {
+    const response = await fetch(url, { credentials: "same-origin", cache: "no-store" });
+    if (!response.ok) throw new Refusal(response.status);
+    return new DOMParser().parseFromString(await response.text(), "text/html");
+  }
+
   #headers(method, body) {
     const headers = { Accept: "application/json, text/event-stream", "X-Chat-Render": "html" };
     if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -62,9 +69,7 @@ export class Api {
   }
 
   async #renewToken() {
-    const response = await fetch(this.page, { credentials: "same-origin", cache: "no-store" });
-    const page = new DOMParser().parseFromString(await response.text(), "text/html");
-    const fresh = tokenField(page)?.value;
+    const fresh = tokenField(await this.document(this.page))?.value;
     if (fresh) for (const field of document.querySelectorAll("input[name=csrfmiddlewaretoken]")) field.value = fresh;
   }
 }

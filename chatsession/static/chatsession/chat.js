@@ -5,7 +5,6 @@ const load = (link) => import(link.href).then((module) => [link.dataset.module, 
 const links = [...document.querySelectorAll("link[data-module]")];
 const modules = Object.fromEntries(await Promise.all(links.map(load)));
 const { Api, Refusal, newId } = modules.api;
-const { readFrames } = modules.sse;
 
 const texts = document.body.dataset;
 const pageOf = (id) => texts.conversationPage.replace("--id--", () => encodeURIComponent(id));
@@ -14,66 +13,125 @@ const alert = document.querySelector("[data-alert]");
 const form = document.querySelector("[data-composer]");
 const others = new BroadcastChannel("chatsession");
 
-/** First and longest pause before another attempt, in ms; and how many attempts there are at sending. */
-const PAUSE = { first: 500, longest: 10_000, sends: 6 };
+/** Attempts at sending what can be sent twice without harm. */
+const TRIES = 6;
 
 let conversation = texts.conversation;
-/** What is under way: {turn, question, abort}; null while nothing is written. */
+/** Whether the server has it: a new one gets its ID before. */
+let stored = Boolean(conversation);
+/** What is under way: {turn, abort}; null while nothing is written. */
 let current = null;
+/** The page is being brought up to date; and whether other tabs did more in the meantime. */
+let syncing = false;
+let stale = false;
 
 const api = new Api(texts.page, { cookie: texts.csrfCookie, header: texts.csrfHeader });
+const { attach } = modules.textbox;
 const transcript = new modules.transcript.Transcript({
   scroller: document.querySelector("[data-transcript]"),
   turns: document.querySelector("[data-turns]"),
   newest: document.querySelector("[data-newest]"),
   texts,
-  onRetry: retry,
+  Answer: modules.answer.Answer,
+  on: { again, edit, version },
 });
-const composer = new modules.composer.Composer(form, { conversation, onSend: send, onStop: stop, newId });
+const composer = new modules.composer.Composer(form, { conversation, onSend: send, onStop: stop, newId, attach });
 const sidebar = new modules.sidebar.Sidebar({ api, page: texts.page, pageOf, texts, onError: tell });
 
 /** A new question. It is put back into the box if the server does not take it. */
 async function send(text, id) {
-  tell("");
   if (!conversation) nameConversation();
   const question = transcript.addQuestion(text, id);
-  const turn = transcript.addAnswer();
-  transcript.toEnd();
-  await ask({ text, id, question, turn });
+  const undo = () => {
+    transcript.cut(question);
+    composer.putBack(text, id);
+  };
+  await ask(questionOf(text, id), transcript.addAnswer(), { undo, onOpen: () => composer.accepted(id) });
 }
 
-/** The same question under the same ID: the server follows, replays or answers anew. */
-async function retry(turn) {
-  const question = turn.previousElementSibling;
-  if (current || question?.dataset.role !== "user") return;
+/** Another answer to the same question: a version beside the one there is. */
+async function again(turn) {
+  if (current) return;
+  const restore = transcript.cut(turn);
+  const answer = transcript.addAnswer();
+  answer.focus({ preventScroll: true });
+  const undo = () => {
+    restore();
+    turn.querySelector("[name=again]").focus();
+  };
+  // Only once: sent twice, it would be two answers.
+  const body = { trigger: "regenerate-message", messageId: turn.dataset.id };
+  if (await ask(body, answer, { undo, tries: 1 })) await refresh().catch(tell);
+}
+
+/** Open a question for editing. What cannot be sent yet stays open. */
+function edit(turn, text) {
+  const onSave = (edited) => (current ? edit(turn, edited) : save(turn, edited));
+  modules.editor.edit(turn, { text, attach, onSave });
+}
+
+/** Another version of a question: the same ID with another text. */
+async function save(turn, text) {
+  const id = turn.dataset.id;
+  const restore = transcript.cut(turn);
+  const question = transcript.addQuestion(text, id);
+  const answer = transcript.addAnswer();
+  question.focus({ preventScroll: true });
+  const undo = () => {
+    restore();
+    edit(turn, text);
+  };
+  // Shown by its ID: a text that an earlier version had is not stored anew.
+  if (await ask(questionOf(text, id), answer, { undo })) await show(answer.dataset.id).catch(tell);
+}
+
+/** Show another version of a turn, and the branch behind it. */
+async function version(id, direction) {
+  if (current) return;
   tell("");
-  const text = question.querySelector("[data-body]").textContent;
-  transcript.reset(turn);
-  await ask({ text, id: question.dataset.id, question: null, turn });
-}
-
-async function ask({ text, id, question, turn }) {
-  const message = { id, role: "user", parts: [{ type: "text", text }] };
-  const body = { id: conversation, message };
-  const post = (signal) => api.request("chat", { method: "POST", body, signal });
   try {
-    await receive(turn, post, () => accepted(id));
+    await show(id);
+    say(transcript.focusVersion(id, direction));
   } catch (error) {
-    if (question) {
-      question.remove();
-      turn.remove();
-      composer.putBack(text, id);
-    } else {
-      transcript.end(turn, "error", explain(error));
-    }
     tell(error);
-    if (error.code === "run_active") await sync();
   }
 }
 
-function accepted(id) {
-  composer.accepted(id);
-  if (location.href !== new URL(pageOf(conversation), location.href).href) {
+async function show(leaf) {
+  await api.request(`conversations/${encodeURIComponent(conversation)}`, { method: "PATCH", body: { leaf } });
+  await refresh();
+  others.postMessage(conversation);
+}
+
+const questionOf = (text, id) => ({ message: { id, role: "user", parts: [{ type: "text", text }] } });
+
+/** Whether the turn was taken and followed to its end; `undo()` takes back what is shown of a refused one. */
+async function ask(body, turn, { undo, onOpen = () => {}, tries = TRIES }) {
+  tell("");
+  transcript.toEnd();
+  const post = (signal) => api.request("chat", { method: "POST", body: { id: conversation, ...body }, signal });
+  let taken = false;
+  const opened = () => {
+    taken = true;
+    accepted();
+    onOpen();
+  };
+  try {
+    await receive(turn, post, { tries, onOpen: opened });
+    others.postMessage(conversation);
+    return true;
+  } catch (error) {
+    if (!taken) undo();
+    tell(error);
+    // What was sent once may have arrived all the same.
+    if (taken || tries === 1 || error.code === "run_active") await sync();
+    return false;
+  }
+}
+
+function accepted() {
+  if (!stored) {
+    stored = true;
     history.replaceState(null, "", pageOf(conversation));
     form.action = pageOf(conversation);
   }
@@ -86,56 +144,49 @@ function nameConversation() {
   composer.moveTo(conversation);
 }
 
-/** Follow an answer to its end, over lost connections. Throws what the first request was refused with. */
-async function receive(turn, open, onOpen = () => {}) {
-  const abort = new AbortController();
-  current = { turn, abort };
+/** Follow an answer to its end, over lost connections. Throws what it was refused with. */
+async function receive(turn, open, { tries = TRIES, onOpen = () => {} } = {}) {
+  const { signal } = (current = { turn, abort: new AbortController() }).abort;
   composer.busy = true;
-  status.textContent = texts.textGenerating;
+  say(texts.textGenerating);
   try {
-    await untilEnd(turn, open, onOpen, abort.signal);
+    const whole = await modules.follow.follow({
+      ask: () => open(signal),
+      resume: () => stream(signal),
+      tries,
+      read: modules.sse.readFrames,
+      wait: (ms) => pause(ms, signal),
+      onOpen,
+      onFrame: (frame) => written(turn, frame),
+      onLost: () => say(transcript.note(turn, texts.textReconnecting)),
+    });
+    if (!whole) await refresh();
   } finally {
     current = null;
     composer.busy = false;
-    status.textContent = "";
+    say("");
   }
   announce(turn);
-  others.postMessage(conversation);
+  if (stale) sync();
 }
 
-async function untilEnd(turn, open, onOpen, signal) {
-  for (let attempt = 1, opened = false; ; attempt++) {
-    try {
-      const response = await open(signal);
-      if (!opened) onOpen();
-      [opened, attempt] = [true, 0];
-      open = (again) => api.request(`chat/${encodeURIComponent(conversation)}/stream`, { signal: again });
-      if (response.status === 204) return await showStored();
-      if (await consume(turn, response.body)) return;
-    } catch (error) {
-      const final = signal.aborted || error instanceof Refusal || (!opened && attempt >= PAUSE.sends);
-      if (final) throw error;
-    }
-    transcript.note(turn, texts.textReconnecting);
-    await pause(Math.min(PAUSE.first * 2 ** attempt, PAUSE.longest));
-  }
+const stream = (signal) => api.request(`chat/${encodeURIComponent(conversation)}/stream`, { signal });
+
+function written(turn, frame) {
+  transcript.apply(turn, frame);
+  transcript.follow();
+  if (frame.type === "data-queue") say(turn.querySelector("[data-note]").textContent);
+  else if (turn.hasAttribute("aria-busy")) say(texts.textGenerating);
 }
 
-/** Whether the stream came to its proper end. */
-async function consume(turn, body) {
-  let ended = false;
-  for await (const frame of readFrames(body)) {
-    transcript.apply(turn, frame);
-    transcript.follow();
-    ended ||= ["finish", "abort", "error"].includes(frame.type);
-  }
-  return ended;
+/** To screen readers, when they have a moment; nothing is said twice. */
+function say(text) {
+  if (status.textContent !== text) status.textContent = text;
 }
 
 function announce(turn) {
   if (turn.dataset.status === "error" || !turn.isConnected) return;
-  const end = turn.dataset.status === "stopped" ? texts.textStopped : texts.textDone;
-  status.textContent = `${end}\n${transcript.spoken(turn)}`;
+  say(`${turn.dataset.status === "stopped" ? texts.textStopped : texts.textDone}\n${transcript.spoken(turn)}`);
 }
 
 async function stop() {
@@ -150,23 +201,29 @@ async function stop() {
   }
 }
 
-const stored = () => api.json(`conversations/${encodeURIComponent(conversation)}/messages`);
-
-async function showStored() {
-  transcript.show((await stored()).messages);
+/** Show the turns as the server renders them now. */
+async function refresh() {
+  const page = await api.document(pageOf(conversation) + location.search);
+  const turns = page.querySelector("[data-turns]");
+  if (!turns) return location.reload(); // somebody else's page: a login, say
+  transcript.show(turns);
 }
 
-/** Catch up with what other tabs did: further turns, an answer under way, a logout. */
+/** Catch up with what other tabs and devices did: further turns, an answer under way, a logout. */
 async function sync() {
-  if (!conversation || current) return;
+  if (!stored || current || syncing || document.visibilityState === "hidden") return;
+  stale = false;
+  syncing = true;
   try {
-    const { messages, leaf, activeRun } = await stored();
-    if (current) return;
-    if (leaf !== transcript.last() || activeRun) transcript.show(messages);
-    if (activeRun) await followOpen();
+    await refresh();
+    transcript.follow();
   } catch (error) {
     if (error.status === 404) leave();
+  } finally {
+    syncing = false;
   }
+  await followOpen();
+  if (stale && !current) await sync();
 }
 
 /** The conversation is no longer this visitor's; what is in the box goes along to a new one. */
@@ -178,11 +235,11 @@ function leave() {
 async function followOpen() {
   const turn = transcript.open();
   if (!turn || current) return;
-  const path = `chat/${encodeURIComponent(conversation)}/stream`;
   try {
-    await receive(turn, (signal) => api.request(path, { signal }));
+    await receive(turn, stream, { tries: Infinity });
   } catch (error) {
     tell(error);
+    if (error.status === 404) leave();
   }
 }
 
@@ -195,15 +252,23 @@ function tell(error) {
   alert.textContent = error ? explain(error) : "";
 }
 
-function pause(ms) {
-  return new Promise((resolve) => setTimeout(resolve, ms));
+/** Until the time is over, the network is back or the reader has enough. */
+function pause(ms, signal) {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+    window.addEventListener("online", resolve, { once: true, signal });
+    signal.addEventListener("abort", resolve);
+  });
 }
 
 others.addEventListener("message", ({ data }) => {
-  if (data === conversation) sync();
-  else sidebar.update(data, { current: false }).catch(() => {});
+  if (data !== conversation) sidebar.update(data, { current: false }).catch(() => {});
+  else if (current || syncing) stale = true;
+  else sync();
 });
-document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && sync());
+document.addEventListener("visibilitychange", () => sync());
+window.addEventListener("focus", () => sync());
+window.addEventListener("online", () => sync());
 window.addEventListener("pageshow", (event) => event.persisted && sync());
 document.addEventListener("keydown", (event) => {
   const elsewhere = event.isComposing || event.defaultPrevented || document.querySelector("dialog[open]");

@@ -1,19 +1,18 @@
-// The message box: grows, keeps drafts, sends on Enter unless an input method is composing.
+// The message box: keeps drafts, sends, and stops what is being written.
 
 export class Composer {
-  #composedAt = -Infinity;
+  #grow;
 
-  /** `onSend(text, id)` gets each message with the ID it keeps however often it is sent. */
-  constructor(form, { conversation, onSend, onStop, newId }) {
+  /** `onSend(text, id)` gets each message with the ID it keeps however often it is sent; `attach`: textbox.js's. */
+  constructor(form, { conversation, onSend, onStop, newId, attach }) {
     Object.assign(this, { form, onSend, newId, conversation });
     this.text = form.elements.text;
     this.sendButton = form.querySelector("[data-send]");
     this.stopButton = form.querySelector("[data-stop]");
     form.addEventListener("submit", (event) => this.#submit(event));
     this.stopButton.addEventListener("click", onStop);
-    this.text.addEventListener("input", () => this.#changed());
-    this.text.addEventListener("keydown", (event) => this.#key(event));
-    this.text.addEventListener("compositionend", (event) => (this.#composedAt = event.timeStamp));
+    this.text.addEventListener("input", () => this.#keep(""));
+    this.#grow = attach(this.text, () => this.busy || form.requestSubmit(this.sendButton));
     this.#restore();
   }
 
@@ -67,19 +66,6 @@ export class Composer {
     this.onSend(text, id);
   }
 
-  #key(event) {
-    // 229 and the moment after compositionend: Safari reports the confirming Enter as a plain one.
-    const composing = event.isComposing || event.keyCode === 229 || event.timeStamp - this.#composedAt < 50;
-    if (event.key !== "Enter" || event.shiftKey || composing || event.defaultPrevented) return;
-    event.preventDefault();
-    if (!this.busy) this.form.requestSubmit(this.sendButton);
-  }
-
-  #changed() {
-    this.#keep("");
-    this.#grow();
-  }
-
   #draft() {
     return JSON.parse(sessionStorage.getItem(this.#draftKey) ?? "{}");
   }
@@ -96,10 +82,5 @@ export class Composer {
     if (arrived) sessionStorage.removeItem(this.#draftKey);
     else if (text && !this.text.value) this.text.value = text;
     this.#grow();
-  }
-
-  #grow() {
-    this.text.style.height = "auto";
-    this.text.style.height = `${this.text.scrollHeight}px`;
   }
 }

@@ -1,16 +1,17 @@
-// The turns: built from the page's templates, filled from messages or from the frames of a stream.
-
-const WEB = /^https?:\/\//i;
+// The turns: rendered by the server, or built from the page's templates and filled by the frames of a stream.
 
 export class Transcript {
-  /** `texts` are the page's translated texts; `onRetry(turn)` sends the turn's question again. */
-  constructor({ scroller, turns, newest, texts, onRetry }) {
-    Object.assign(this, { scroller, turns, newest, texts, onRetry });
+  /**
+   * `texts` are the page's translated texts; `Answer` is answer.js's. `on` has what the turns' buttons do:
+   * again(turn), edit(turn), version(id, direction).
+   */
+  constructor({ scroller, turns, newest, texts, Answer, on }) {
+    Object.assign(this, { scroller, turns, newest, texts, Answer, on });
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     newest.addEventListener("click", () => this.toEnd());
     turns.addEventListener("click", (event) => this.#click(event));
     this.stuck = true;
-    for (const listing of turns.querySelectorAll("pre")) this.#addCopy(listing);
+    this.#addCopies(turns);
     this.toEnd();
   }
 
@@ -22,19 +23,42 @@ export class Transcript {
     return turn;
   }
 
+  /** An answer as it is before its first frame. */
   addAnswer() {
-    return this.reset(this.#make("assistant-turn"));
+    const turn = this.#make("assistant-turn");
+    turn.dataset.status = "streaming";
+    turn.setAttribute("aria-busy", "true");
+    return turn;
   }
 
-  /** Replace everything by the API's messages; what a tab elsewhere added is then here too. */
-  show(messages) {
-    const earlier = this.turns.querySelector(".earlier");
-    this.turns.replaceChildren(...(earlier ? [earlier] : []));
-    for (const message of messages) {
-      if (message.role === "user") this.addQuestion(textOf(message), message.id);
-      else this.#fill(this.#make("assistant-turn"), message);
+  /** Take a turn and all behind it away. Returns the function that puts everything back as it was. */
+  cut(turn) {
+    const before = [...this.turns.children];
+    for (const gone of before.slice(before.indexOf(turn))) gone.remove();
+    return () => this.turns.replaceChildren(...before);
+  }
+
+  /** Take over the turns of a page that the server has rendered. What is the same stays, focus and all. */
+  show(fresh) {
+    const wanted = [...fresh.children];
+    const keys = new Set(wanted.map(keyOf));
+    const focused = this.turns.contains(document.activeElement) && document.activeElement.closest(".turn");
+    for (const old of [...this.turns.children]) if (!keys.has(keyOf(old))) old.remove();
+    let place = this.turns.firstElementChild;
+    for (const turn of wanted) {
+      if (place && keyOf(place) === keyOf(turn)) {
+        place = place.nextElementSibling;
+      } else {
+        this.turns.insertBefore(turn, place);
+        this.#addCopies(turn);
+      }
     }
-    this.follow();
+    if (focused && !focused.isConnected) this.find(focused.dataset.id)?.focus();
+    this.#scrolled();
+  }
+
+  find(id) {
+    return this.turns.querySelector(`[data-id="${CSS.escape(id)}"]`);
   }
 
   /** The answer that is being written. */
@@ -42,33 +66,17 @@ export class Transcript {
     return this.turns.querySelector("[data-role=assistant][aria-busy=true]");
   }
 
-  last() {
-    return this.turns.lastElementChild?.dataset.id ?? null;
-  }
-
-  /** An answer as it is before its first frame. */
-  reset(turn) {
-    const answer = new Answer(turn);
-    turn.dataset.status = "streaming";
-    turn.setAttribute("aria-busy", "true");
-    this.note(turn, "");
-    turn.querySelector("[data-error]").textContent = "";
-    answer.clear();
-    return turn;
-  }
-
   /** Put one frame of the stream into its turn. */
   apply(turn, frame) {
-    const answer = new Answer(turn);
+    const answer = new this.Answer(turn);
+    this.note(turn, frame.type === "data-queue" ? this.texts.textQueued.replace("{n}", frame.data.position) : "");
     switch (frame.type) {
       case "start":
+        // A replay begins: without its height the page would jump under a reader who has scrolled up.
+        turn.style.minHeight = `${turn.offsetHeight}px`;
         answer.clear();
         turn.dataset.id = frame.messageId;
         turn.dataset.run = frame.messageMetadata.runId;
-        this.note(turn, "");
-        break;
-      case "data-queue":
-        this.note(turn, frame.data.position ? this.texts.textQueued.replace("{n}", frame.data.position) : "");
         break;
       case "text-start":
         answer.startText();
@@ -86,20 +94,21 @@ export class Transcript {
         answer.cite(frame);
         break;
       case "finish":
-        this.end(turn, "complete");
+        this.#end(turn, "complete");
         break;
       case "abort":
-        this.end(turn, "stopped");
+        this.#end(turn, "stopped");
         break;
       case "error":
-        this.end(turn, "error", frame.errorText);
+        this.#end(turn, "error", frame.errorText);
         break;
     }
   }
 
-  end(turn, status, error = "") {
+  #end(turn, status, error = "") {
     turn.dataset.status = status;
     turn.removeAttribute("aria-busy");
+    turn.style.minHeight = "";
     this.note(turn, status === "stopped" ? this.texts.textStopped : "");
     if (!error) return;
     const place = turn.querySelector("[data-error]");
@@ -107,13 +116,26 @@ export class Transcript {
     place.textContent = error;
   }
 
+  /** What is to be said about an answer beside its text; returns it. */
   note(turn, text) {
-    turn.querySelector("[data-note]").textContent = text;
+    const place = turn.querySelector("[data-note]");
+    if (place.textContent !== text) place.textContent = text;
+    return text;
   }
 
   /** The text of an answer as a screen reader should hear it. */
   spoken(turn) {
     return turn.querySelector("[data-body]").textContent.trim();
+  }
+
+  /** Put the focus where it was before the version changed. Returns which one is on show, in words. */
+  focusVersion(id, direction) {
+    const versions = this.find(id)?.querySelector("[data-versions]");
+    if (!versions) return "";
+    const [previous, next] = versions.querySelectorAll("button");
+    const [first, second] = direction === "next" ? [next, previous] : [previous, next];
+    (first.disabled ? second : first).focus({ preventScroll: true });
+    return versions.getAttribute("aria-label");
   }
 
   toEnd() {
@@ -139,18 +161,8 @@ export class Transcript {
     return turn;
   }
 
-  #fill(turn, message) {
-    const answer = new Answer(turn);
-    turn.dataset.id = message.id;
-    turn.dataset.run = message.metadata.runId ?? "";
-    answer.show(message);
-    for (const listing of turn.querySelectorAll("pre")) this.#addCopy(listing);
-    if (["streaming", "queued"].includes(message.status)) {
-      turn.dataset.status = message.status;
-      turn.setAttribute("aria-busy", "true");
-    } else {
-      this.end(turn, message.status, message.metadata.error);
-    }
+  #addCopies(element) {
+    for (const listing of element.querySelectorAll("pre")) this.#addCopy(listing);
   }
 
   #addCopy(listing) {
@@ -166,12 +178,16 @@ export class Transcript {
   }
 
   #click(event) {
-    const turn = event.target.closest("[data-role=assistant]");
+    const turn = event.target.closest(".turn");
     const button = event.target.closest("button");
     if (!turn || !button) return;
-    if ("retry" in button.dataset) this.onRetry(turn);
     if ("copy" in button.dataset) this.#copy(button.querySelector("span"), this.spoken(turn));
     if ("copyCode" in button.dataset) this.#copy(button, button.parentElement.querySelector("code").textContent);
+    if ("edit" in button.dataset) this.on.edit(turn);
+    if (button.form?.id !== "composer") return;
+    event.preventDefault(); // without script these buttons send the form
+    if (button.name === "again") this.on.again(turn);
+    if (button.name === "show") this.on.version(button.value, button.dataset.direction);
   }
 
   async #copy(label, text) {
@@ -183,92 +199,8 @@ export class Transcript {
   }
 }
 
-/** One answer's element: settled blocks from the server, and behind them the raw tail of the text. */
-class Answer {
-  constructor(turn) {
-    this.turn = turn;
-    this.blocks = turn.querySelector("[data-blocks]");
-    this.tail = turn.querySelector("[data-tail]");
-    // The state belongs to the element: a turn is found again after a reconnect.
-    this.state = turn.chatState ??= { text: "", shown: 0, settled: 0, owed: 0 };
-  }
-
-  clear() {
-    this.blocks.replaceChildren();
-    this.turn.querySelector("[data-reasoning-text]").textContent = "";
-    this.turn.querySelector("[data-reasoning]").hidden = true;
-    this.turn.querySelector("[data-sources] ul").replaceChildren();
-    this.turn.querySelector("[data-sources]").hidden = true;
-    this.startText();
-  }
-
-  startText() {
-    Object.assign(this.state, { text: "", shown: 0, settled: 0, owed: 0 });
-    this.tail.replaceChildren();
-  }
-
-  append(delta) {
-    this.state.text += delta;
-    if (this.tail.firstChild && !this.state.owed) this.tail.firstChild.appendData(delta);
-    else this.#retail();
-  }
-
-  /** A rendered block takes the place of the raw text up to `end`, which counts code points. */
-  settle({ html, end }) {
-    this.state.owed += end - this.state.settled;
-    this.state.settled = end;
-    this.#retail();
-    const before = this.blocks.lastElementChild;
-    this.blocks.insertAdjacentHTML("beforeend", html);
-    const added = before ? [...siblingsAfter(before)] : [...this.blocks.children];
-    return added.flatMap((element) => (element.matches("pre") ? [element] : [...element.querySelectorAll("pre")]));
-  }
-
-  reason(delta) {
-    this.turn.querySelector("[data-reasoning]").hidden = false;
-    this.turn.querySelector("[data-reasoning-text]").append(delta);
-  }
-
-  cite({ url, title }) {
-    const item = document.createElement("li");
-    if (WEB.test(url)) {
-      const link = Object.assign(document.createElement("a"), { href: url, target: "_blank" });
-      link.rel = "noopener noreferrer nofollow";
-      link.textContent = title || url;
-      item.append(link);
-    } else {
-      item.textContent = title || url;
-    }
-    this.turn.querySelector("[data-sources] ul").append(item);
-    this.turn.querySelector("[data-sources]").hidden = false;
-  }
-
-  show(message) {
-    this.clear();
-    for (const part of message.parts) {
-      if (part.type === "reasoning") this.reason(part.text);
-      if (part.type === "source-url") this.cite(part);
-    }
-    this.blocks.innerHTML = message.html;
-  }
-
-  #retail() {
-    const state = this.state;
-    for (; state.owed > 0 && state.shown < state.text.length; state.owed--) {
-      state.shown += state.text.codePointAt(state.shown) > 0xffff ? 2 : 1;
-    }
-    const rest = state.text.slice(state.shown).replace(/^[\r\n]+/, "");
-    this.tail.replaceChildren(...(rest ? [rest] : []));
-  }
-}
-
-function* siblingsAfter(element) {
-  for (let next = element.nextElementSibling; next; next = next.nextElementSibling) yield next;
-}
-
-function textOf(message) {
-  return message.parts
-    .filter((part) => part.type === "text")
-    .map((part) => part.text)
-    .join("");
+/** What tells whether a turn on the page is the same as one from the server. */
+function keyOf(turn) {
+  if (!turn.dataset.id) return turn.outerHTML;
+  return [turn.dataset.id, turn.dataset.status, turn.querySelector("[data-place]")?.textContent].join();
 }
