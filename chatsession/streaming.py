@@ -12,6 +12,7 @@ import asyncio
 import logging
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import suppress
 from types import AsyncGeneratorType
 from typing import Any
 
@@ -19,6 +20,8 @@ from asgiref.sync import sync_to_async
 from django.http import FileResponse
 
 from chatsession import connections, signals
+from chatsession.stores import attendance
+from chatsession.stores.attendance import Cut
 from chatsession.stores.base import BaseStore
 
 logger = logging.getLogger("chatsession.sessions")
@@ -37,6 +40,8 @@ def follow(session: BaseStore, response: Any) -> None:
         return
     ending = Ending(session)
     if not isinstance(response, FileResponse):  # a wrapper would take its file away from the server
+        if session.handle:
+            ending.join(session)
         # The view's own iterator, not ``streaming_content``: that wraps it in one that does not close it.
         wrap = ending.async_body if response.is_async else ending.body
         response.streaming_content = wrap(response._iterator)
@@ -51,19 +56,47 @@ class Ending:
         self._due = [session]
         self._body: Callable[[], AsyncGenerator[Any] | None] = lambda: None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._cut: Cut | None = None
+        self._waiting: asyncio.Timeout | None = None
+
+    def join(self, session: BaseStore) -> None:
+        """End this stream with its session, and let it count as use of it."""
+        self._cut = session.cut = attendance.join(session)
+        self._cut.tell(self._end)
+
+    @property
+    def _is_cut(self) -> bool:
+        return self._cut is not None and self._cut.happened
+
+    def _end(self) -> None:
+        if self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._interrupt)
+
+    def _interrupt(self) -> None:
+        if self._waiting:
+            self._waiting.reschedule(0)
 
     def _take(self) -> BaseStore | None:
         try:
             session = self._due.pop()
         except IndexError:
             return None
+        if self._cut:
+            attendance.leave(self._cut)
         return session if session.accessed or session.modified else None
 
     def body(self, source: Iterable[Any]) -> Iterator[Any]:
         try:
-            yield from source
+            for chunk in source:
+                if self._is_cut:
+                    return
+                yield chunk
         finally:
-            self._commit()
+            try:
+                if close := getattr(source, "close", None):
+                    close()
+            finally:
+                self._commit()
 
     def async_body(self, source: AsyncIterator[Any]) -> AsyncIterator[Any]:
         body = self._iterate(source)
@@ -74,8 +107,9 @@ class Ending:
     async def _iterate(self, source: AsyncIterator[Any]) -> AsyncGenerator[Any]:
         self._loop = asyncio.get_running_loop()
         try:
-            async for chunk in source:
-                yield chunk
+            with suppress(StopAsyncIteration):
+                while not self._is_cut:
+                    yield await self._next(source)
         finally:
             try:
                 # The view's own "finally" comes first: it may write to the session.
@@ -85,6 +119,18 @@ class Ending:
                 session = self._take()
                 if session is not None:
                     await asyncio.shield(detach(acommit(session)))
+
+    async def _next(self, source: AsyncIterator[Any]) -> Any:
+        """The next chunk; a cut is a timeout that is set only then. Raises ``StopAsyncIteration``."""
+        try:
+            async with asyncio.timeout(None) as self._waiting:
+                return await anext(source)
+        except TimeoutError:
+            if self._is_cut:
+                raise StopAsyncIteration from None
+            raise
+        finally:
+            self._waiting = None
 
     def close(self) -> None:
         """``response.close()``, in whatever thread: the last chance for a body nobody has finished."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeAlias
 
+from django.utils import timezone
 from itsdangerous import BadSignature
 
 from chatsession import signing
 from chatsession.exceptions import ResponseStarted
-from chatsession.stores.operations import Cause, Operations
-from chatsession.stores.records import SessionInfo
+from chatsession.stores.operations import Cause, Operations, is_due
+from chatsession.stores.records import Record, SessionInfo
 from chatsession.stores.values import Values
 
 __all__ = ["BaseStore", "Cause", "SessionInfo"]
@@ -180,6 +181,29 @@ class BaseStore(Operations):
     async def acommit(self) -> bool:
         """See commit()."""
         return await self._arun(self._committing())
+
+    @classmethod
+    def attend(cls, handles: Collection[str]) -> set[str]:
+        """Which of these sessions, that have open streams, are still valid. The streams count as use."""
+        now, valid = timezone.now(), [*cls._valid_of(handles)]
+        for info in valid:
+            if is_due(info.last_seen_at, now, (info.expires_at - info.last_seen_at).total_seconds()):
+                cls._stamp_found(info.handle)
+        return {info.handle for info in valid}
+
+    @classmethod
+    def _stamp_found(cls, handle: str) -> None:
+        session, found = cls(), cls._find(handle)
+        if found:
+            session._run(session._stamping(*found))
+
+    @classmethod
+    def _valid_of(cls, handles: Collection[str]) -> Iterable[SessionInfo]:
+        raise NotImplementedError
+
+    @classmethod
+    def _find(cls, handle: str) -> tuple[str, Record] | None:
+        raise NotImplementedError
 
     # The class: what screens and commands ask
 

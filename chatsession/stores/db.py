@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar
@@ -17,14 +17,14 @@ from chatsession.conf import conf
 from chatsession.models import Session
 from chatsession.stores.base import BaseStore, SessionInfo, Sessions
 from chatsession.stores.records import Change, Client, Record, Stamp, merge, pack, unpack
-from chatsession.stores.steps import jitter
+from chatsession.stores.steps import Steps, jitter
 
 T = TypeVar("T")
 
 #: How long a write is tried against rivals and locks before an error is raised, in seconds.
 PATIENCE = 30
-#: Rows ``clear_expired()`` deletes at a time.
-BATCH = 1000
+#: Rows asked for or deleted at a time: SQLite takes no more than 999 variables everywhere.
+BATCH = 900
 
 INFO = ("id", "user_id", "created_at", "last_seen_at", "expires_at", "user_agent", "ip")
 
@@ -127,6 +127,12 @@ class SessionStore(BaseStore):
         expired = rows().filter(Q(expires_at__lte=now) | too_old(now), key_hash=key_hash)
         return bool(past_locks(lambda: expired.delete()[0]))
 
+    def _run(self, steps: Steps[T]) -> T:
+        try:
+            return super()._run(steps)
+        finally:
+            self.in_transaction = in_atomic_block()
+
     @classmethod
     def clear_expired(cls) -> None:
         now = timezone.now()
@@ -143,6 +149,17 @@ class SessionStore(BaseStore):
     def info(cls, handle: str) -> SessionInfo | None:
         query = matching().filter(pk=handle) if is_uuid(handle) else rows().none()
         return next(to_infos(query), None)
+
+    @classmethod
+    def _valid_of(cls, handles: Collection[str]) -> Iterator[SessionInfo]:
+        wanted = [*handles]
+        for start in range(0, len(wanted), BATCH):
+            yield from to_infos(matching().filter(pk__in=wanted[start : start + BATCH]))
+
+    @classmethod
+    def _find(cls, handle: str) -> tuple[str, Record] | None:
+        row = rows().filter(pk=handle).first()
+        return (row.key_hash, to_record(row)) if row else None
 
     @classmethod
     def _end(cls, handle: str) -> SessionInfo | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import ClassVar, TypeVar
 
@@ -28,6 +28,8 @@ class SessionStore(BaseStore):
 
     #: By key hash, the least recently used first.
     _records: ClassVar[OrderedDict[str, Record]] = OrderedDict()
+    #: Key hashes by handle.
+    _hashes: ClassVar[dict[str, str]] = {}
     #: Key hashes in the order in which the sweep visits them.
     _sweep: ClassVar[deque[str]] = deque()
     _lock: ClassVar[threading.Lock] = threading.Lock()
@@ -57,18 +59,26 @@ class SessionStore(BaseStore):
     @classmethod
     def _put(cls, key_hash: str, record: Record) -> None:
         cls._records[key_hash] = record
+        cls._hashes[record.handle] = key_hash
         cls._sweep.append(key_hash)
+
+    @classmethod
+    def _drop(cls, key_hash: str) -> Record | None:
+        record = cls._records.pop(key_hash, None)
+        if record:
+            del cls._hashes[record.handle]
+        return record
 
     @classmethod
     def _make_room(cls, now: datetime) -> None:
         for key_hash in [cls._sweep.popleft() for _ in range(min(SWEEP, len(cls._sweep)))]:
             record = cls._records.get(key_hash)
             if record and has_expired(record, now):
-                del cls._records[key_hash]
+                cls._drop(key_hash)
             elif record:
                 cls._sweep.append(key_hash)
         while len(cls._records) >= max(conf.MAX_SESSIONS, 1):
-            cls._records.popitem(last=False)
+            cls._drop(next(iter(cls._records)))
 
     def _apply(self, key_hash: str, record: Record, change: Change, stamp: Stamp) -> Record | None:
         with self._lock:
@@ -80,7 +90,7 @@ class SessionStore(BaseStore):
 
     def _rename(self, old_hash: str, new_hash: str) -> bool:
         with self._lock:
-            record = self._records.pop(old_hash, None)
+            record = self._drop(old_hash)
             if record:
                 self._put(new_hash, record)
             return record is not None
@@ -94,13 +104,13 @@ class SessionStore(BaseStore):
 
     def _remove(self, key_hash: str) -> None:
         with self._lock:
-            self._records.pop(key_hash, None)
+            self._drop(key_hash)
 
     def _expire(self, key_hash: str, now: datetime) -> bool:
         with self._lock:
             expired = key_hash in self._records and has_expired(self._records[key_hash], now)
             if expired:
-                del self._records[key_hash]
+                self._drop(key_hash)
             return expired
 
     @classmethod
@@ -108,7 +118,7 @@ class SessionStore(BaseStore):
         now = timezone.now()
         with cls._lock:
             for key_hash in [key for key, record in cls._records.items() if has_expired(record, now)]:
-                del cls._records[key_hash]
+                cls._drop(key_hash)
 
     @classmethod
     async def aclear_expired(cls) -> None:
@@ -119,6 +129,7 @@ class SessionStore(BaseStore):
         """Forget every session: for tests."""
         with cls._lock:
             cls._records.clear()
+            cls._hashes.clear()
             cls._sweep.clear()
 
     # Screens and commands
@@ -148,16 +159,24 @@ class SessionStore(BaseStore):
 
     @classmethod
     def info(cls, handle: str) -> SessionInfo | None:
-        return next((record.info() for record in cls._valid() if record.handle == handle), None)
+        return next(cls._valid_of([handle]), None)
+
+    @classmethod
+    def _valid_of(cls, handles: Collection[str]) -> Iterator[SessionInfo]:
+        now, found = timezone.now(), map(cls._find, handles)
+        return (entry[1].info() for entry in found if entry and not has_expired(entry[1], now))
+
+    @classmethod
+    def _find(cls, handle: str) -> tuple[str, Record] | None:
+        with cls._lock:
+            key_hash = cls._hashes.get(handle)
+            return (key_hash, cls._records[key_hash]) if key_hash else None
 
     @classmethod
     def _end(cls, handle: str) -> SessionInfo | None:
         with cls._lock:
-            for key_hash, record in cls._records.items():
-                if record.handle == handle:
-                    del cls._records[key_hash]
-                    return record.info()
-        return None
+            record = cls._drop(cls._hashes.get(handle, ""))
+        return record.info() if record else None
 
     @classmethod
     def list(

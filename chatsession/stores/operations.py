@@ -17,6 +17,7 @@ from chatsession import signals
 from chatsession.conf import conf
 from chatsession.exceptions import ResponseStarted
 from chatsession.signing import Signature, hash_key
+from chatsession.stores import attendance
 from chatsession.stores.records import (
     EXPIRY_KEY,
     NOBODY,
@@ -57,6 +58,7 @@ class Operations(Driver, SessionBase):
     atomically; ``record`` is the one last seen. None: there is none any more, or it refuses the change.
     ``_rename(old_hash, new_hash) -> bool``, ``_touch(key_hash, stamp) -> bool``, ``_remove(key_hash)``,
     ``_expire(key_hash, now) -> bool``: remove the record if it has expired.
+    ``_find(handle) -> (key_hash, Record) | None``, ``_valid_of(handles) -> iterable of SessionInfo``.
     ``_end(handle) -> SessionInfo | None``: remove the record of that handle.
     ``_excess(user_id, limit) -> list[handle]``: the user's sessions but for the ``limit`` newest logins.
     """
@@ -65,6 +67,10 @@ class Operations(Driver, SessionBase):
     client: Client | None = None
     #: The signature of the token it was made from, if it was.
     signature: Signature | None = None
+    #: Ends the stream that this session's response is, if it is one.
+    cut: attendance.Cut | None = None
+    #: Whether the last operation was part of a database transaction of the site.
+    in_transaction = False
 
     _session_cache: Values
     _cause = Cause.NEW
@@ -101,6 +107,7 @@ class Operations(Driver, SessionBase):
         self._session_key = None
         self._cause = Cause.EXPIRED if record or self._outlived() else Cause.UNKNOWN_ID
         if record and (yield "expire", key_hash, now):
+            attendance.end(record.handle)
             yield "send", signals.session_expired, {"session": self}
         return None
 
@@ -183,6 +190,7 @@ class Operations(Driver, SessionBase):
     def _revoking(self, handle: str) -> Steps[bool]:
         removed: SessionInfo | None = yield "end", handle
         if removed:
+            attendance.end(handle)
             yield "send", signals.session_revoked, {"handle": handle, "user_id": removed.user_id}
         return removed is not None
 
@@ -260,10 +268,18 @@ class Operations(Driver, SessionBase):
         yield from self._inserting(self._session_cache)
 
     def _flushing(self) -> Steps[None]:
+        record = yield from self._present()
         yield from self._deleting(self.session_key)
+        if record:
+            attendance.end(record.handle, but=self.cut)
         self._session_cache = self._values()
         self._session_key = None
         self.accessed = self.modified = True
+
+    def _present(self) -> Steps[Record | None]:
+        if hasattr(self, "_session_cache"):
+            return self._session_cache.record
+        return (yield "fetch", self._hash) if self.session_key else None
 
     def _deleting(self, session_key: str | None) -> Steps[None]:
         if session_key:
@@ -287,7 +303,16 @@ class Operations(Driver, SessionBase):
         if values.record is None:
             return False
         age = self.sliding_age() or self.get_session_cookie_age()
-        return (now - values.record.last_seen_at).total_seconds() >= min(TOUCH_INTERVAL, age / 10)
+        return is_due(values.record.last_seen_at, now, age)
+
+    def _stamping(self, key_hash: str, record: Record) -> Steps[None]:
+        """Touch a record found by its handle."""
+        yield "touch", key_hash, self._stamp(self._values(record))
+
+
+def is_due(last_seen_at: datetime, now: datetime, age: float) -> bool:
+    """Whether a session that lives for ``age`` seconds of disuse has to be stamped again."""
+    return (now - last_seen_at).total_seconds() >= min(TOUCH_INTERVAL, age / 10)
 
 
 def new_key() -> str:
