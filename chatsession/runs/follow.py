@@ -18,6 +18,7 @@ from chatsession.runs.log import Event
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
 
+    from chatsession.stores.attendance import Cut
 
 #: Seconds of silence after which a reader is given an empty batch: a heartbeat for proxies.
 PING = 15.0
@@ -79,12 +80,17 @@ class Reader:
         return self.source.poll or PING
 
 
-def follow(source: Source, position: int) -> Generator[list[Event]]:
-    """Batches of events behind ``position`` until the end; an empty batch is a heartbeat."""
+def follow(source: Source, position: int, cut: Cut | None = None) -> Generator[list[Event]]:
+    """Batches of events behind ``position`` until the end; an empty batch is a heartbeat.
+
+    ``cut`` ends it before: a thread that waits cannot be cancelled as a task can.
+    """
     reader, changed, waited = Reader(source, position), threading.Event(), 0.0
     reader.source.subscribe(changed.set)
+    if cut:
+        cut.tell(changed.set)
     try:
-        while True:
+        while not (cut and cut.happened):
             changed.clear()
             batch = reader.take(waited)
             if batch is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
@@ -87,7 +87,7 @@ def stream(
     connections.release()
     body = abody if isinstance(request, ASGIRequest) else sbody
     response = StreamingHttpResponse(
-        body(encoder, source, position, place),
+        body(encoder, source, position, place, getattr(request, "session", None)),
         content_type=ui_stream.CONTENT_TYPE,
         headers=ui_stream.HEADERS,
     )
@@ -97,15 +97,20 @@ def stream(
     return response
 
 
-def sbody(encoder: Encoder, source: Source, position: int, place: OpenStream) -> Iterator[bytes]:
+def sbody(
+    encoder: Encoder, source: Source, position: int, place: OpenStream, session: Any
+) -> Iterator[bytes]:
     """See ``abody()``."""
-    with closing(place), closing(follow(source, position)) as batches:
+    cut = getattr(session, "cut", None)
+    with closing(place), closing(follow(source, position, cut)) as batches:
         for batch in batches:
             yield encoder.encode(batch)
 
 
-async def abody(encoder: Encoder, source: Source, position: int, place: OpenStream) -> AsyncIterator[bytes]:
-    """The bytes of the answer as they come."""
+async def abody(
+    encoder: Encoder, source: Source, position: int, place: OpenStream, session: Any
+) -> AsyncIterator[bytes]:
+    """The bytes of the answer as they come; they end with the session, the run goes on."""
     with closing(place):
         async with aclosing(afollow(source, position)) as batches:
             async for batch in batches:
