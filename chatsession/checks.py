@@ -22,6 +22,7 @@ from chatsession.stores.configured import configured_store
 TAG = "chatsession"
 KEYS = [name for name in vars(Settings) if name.isupper()]
 PERMISSION = re.compile(r"anyone|authenticated|staff|\w+\.\w+")
+HEADER = re.compile(r"[A-Za-z0-9-]+")
 RATE = re.compile(r"[1-9][0-9]*/[smhd]")
 MISSING = (
     "The session ID goes out unsigned and is stored as it is, parallel requests overwrite each other's "
@@ -60,6 +61,14 @@ def is_rates(value: Any) -> bool:
     )
 
 
+def is_headers(value: Any) -> bool:
+    """Such as ``{"X-Session": "none"}``."""
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and HEADER.fullmatch(name) and isinstance(wanted, str) and wanted
+        for name, wanted in value.items()
+    )
+
+
 NUMBER = (is_number, "a whole number above 0")
 FUNCTION = (is_callable, "a function of the request or the dotted path of one that can be imported")
 EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -76,6 +85,7 @@ EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "RATE": (is_rates, 'a dictionary: {"user": "60/h", "guest": "20/m"}; s, m, h or d'),
     "MAX_SESSION_BYTES": NUMBER,
     "MAX_SESSIONS": NUMBER,
+    "SKIP_HEADERS": (is_headers, 'a dictionary: header\'s name -> the value it must have, or "*"'),
     "SESSIONS_PER_USER": (lambda value: value is None or is_number(value), "a whole number above 0, or None"),
     "ABSOLUTE_AGE": (lambda value: value is None or is_number(value), "a number of seconds above 0, or None"),
     "CLIENT_IP": FUNCTION,

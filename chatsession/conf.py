@@ -98,6 +98,11 @@ class Settings:
         return cast("int", self._get("MAX_SESSIONS", 100_000))
 
     @property
+    def SKIP_HEADERS(self) -> Mapping[str, str]:
+        """Request headers, any of which switches the session off: name -> exact value, "*" for any."""
+        return cast("Mapping[str, str]", self._get("SKIP_HEADERS", {}))
+
+    @property
     def SESSIONS_PER_USER(self) -> int | None:
         """Most sessions in which one user is logged in; a login beyond it ends the oldest."""
         return cast("int | None", self._get("SESSIONS_PER_USER", None))

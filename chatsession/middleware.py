@@ -21,6 +21,7 @@ from django.utils.http import http_date
 from chatsession import signing, streaming
 from chatsession.conf import conf
 from chatsession.stores.base import BaseStore, Cause
+from chatsession.stores.null import NullSession
 from chatsession.stores.records import Client
 
 
@@ -69,6 +70,8 @@ class SessionMiddleware(django_sessions.SessionMiddleware):
         return response
 
     def _session_of(self, request: HttpRequest) -> BaseStore:
+        if is_skipped(request):
+            return NullSession()
         value = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
         is_token = value is not None and "." in value
         session = cast("type[BaseStore]", self.SessionStore)(
@@ -77,6 +80,12 @@ class SessionMiddleware(django_sessions.SessionMiddleware):
         if value is not None and session.session_key is None:
             session.cause = Cause.BAD_SIGNATURE
         return session
+
+
+def is_skipped(request: HttpRequest) -> bool:
+    """Whether the request has one of the ``SKIP_HEADERS``."""
+    found = ((request.headers.get(name), wanted) for name, wanted in conf.SKIP_HEADERS.items())
+    return any(value is not None and wanted in ("*", value) for value, wanted in found)
 
 
 def takes_bare_keys(request: HttpRequest) -> bool:
@@ -102,7 +111,9 @@ def is_used(session: BaseStore) -> bool:
 
 def must_commit(request: HttpRequest, response: HttpResponseBase) -> bool:
     session = getattr(request, "session", None)
-    return isinstance(session, BaseStore) and is_used(session) and response.status_code < 500
+    if not isinstance(session, BaseStore) or not session.is_lasting:
+        return False
+    return is_used(session) and response.status_code < 500
 
 
 def prepared(request: HttpRequest) -> BaseStore:
@@ -132,6 +143,11 @@ def finish(request: HttpRequest, response: Any, *, saved: bool) -> None:
     """The headers, and whatever has to happen once the body has been sent."""
     session = getattr(request, "session", None)
     if not isinstance(session, BaseStore):
+        return
+    if not session.is_lasting:
+        if session.accessed:
+            # A cache must not give this to those who have a session.
+            patch_vary_headers(response, conf.SKIP_HEADERS)
         return
     if is_used(session):
         set_or_delete_cookie(request, response, session, saved=saved)

@@ -30,6 +30,8 @@ class Session(models.Model):
     login_at = models.DateTimeField(null=True)
     #: Primary key of the logged-in user as text: any user model, any key, no cross-database relation.
     user_id = models.CharField(max_length=64, null=True, db_index=True)  # noqa: DJ001
+    #: The guest's owner ID that the data holds: guests' conversations live as long as it.
+    guest = models.CharField(max_length=64, null=True, db_index=True)  # noqa: DJ001
     user_agent = models.CharField(max_length=300, blank=True)
     #: Truncated to /24 or /48 before it is stored.
     ip = models.CharField(max_length=45, blank=True)

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from io import StringIO
+from unittest import mock
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.test import TestCase, override_settings
+from django.utils import timezone
 
+from chatsession.conversations import guests
+from chatsession.conversations.history import create_conversation, new_id
+from chatsession.models import Conversation
 from chatsession.stores import db, memory
+
+Store = db.SessionStore
 
 
 def saved(store, age):
@@ -29,6 +37,50 @@ class ClearSessionsTests(TestCase):
             call_command("clearsessions", stderr=said)
         assert "belong to the server's process" in said.getvalue()
         assert not expired.exists(expired.session_key)
+
+    def test_conversations_of_guests_go_with_their_session(self):
+        here, gone, expired = self.guest(), self.guest(), self.guest(age=-60)
+        Store(gone[0].session_key).flush()
+        self.mine = create_conversation("user:1").public_id
+        with override_settings(SESSION_ENGINE="chatsession.stores.db"), mock.patch.object(guests, "BATCH", 2):
+            call_command("clearsessions")
+            assert self.conversations() == {self.mine, here[1], gone[1], expired[1]}
+            self.let_pass(hours=2)
+            call_command("clearsessions")
+        assert self.conversations() == {self.mine, here[1]}
+
+    def test_where_nobody_knows_the_sessions_disuse_counts(self):
+        self.guest()
+        for engine in ("chatsession.stores.memory", "django.contrib.sessions.backends.file"):
+            with override_settings(SESSION_ENGINE=engine, SESSION_COOKIE_AGE=3600):
+                conversation = self.guest()[1]
+                call_command("clearsessions", stderr=StringIO())
+                assert conversation in self.conversations()
+                self.let_pass(hours=2)
+                call_command("clearsessions", stderr=StringIO())
+                assert self.conversations() == set()
+
+    def test_owners_of_the_sites_own_are_left_alone(self):
+        conversation = self.guest()[1]
+        self.let_pass(hours=2000)
+        Store.clear_expired()
+        with override_settings(CHATSESSION={"OWNER": lambda request: "guest:5"}):
+            call_command("clearsessions", stderr=StringIO())
+        assert self.conversations() == {conversation}
+
+    def guest(self, age=3600 * 24):
+        """A session, and the ID of the conversation its guest has begun."""
+        session = Store()
+        session["_chatsession_guest"] = guest = new_id()
+        session.set_expiry(age)
+        session.save()
+        return session, create_conversation(f"guest:{guest}").public_id
+
+    def let_pass(self, *, hours):
+        Conversation.objects.update(updated_at=timezone.now() - timedelta(hours=hours))
+
+    def conversations(self):
+        return set(Conversation.objects.values_list("public_id", flat=True))
 
     def test_an_engine_that_cannot(self):
         with override_settings(SESSION_ENGINE="tests.test_clearsessions"), pytest.raises(CommandError):

@@ -391,6 +391,53 @@ class InterruptedTests(TestCase):
         assert Store.count() == 0
 
 
+@override_settings(CHATSESSION={"SKIP_HEADERS": {"X-Session": "none", "X-Bot": "*"}})
+class SkipHeaderTests(Visitor):
+    """A request that asks for no session has one of its own that nobody ever sees again."""
+
+    async def test_the_visitors_session_is_not_looked_at(self):
+        await self.get("write?a=1")
+        cookie = self.cookie.value
+        for face in FACES:
+            with store_untouched():
+                response = await self.get(f"{face}dump", headers={"X-Session": "none"})
+            assert (response.json(), response.cookies, response["Vary"].count("Cookie")) == ({}, {}, 0)
+            assert "X-Session" in response["Vary"]
+        assert (await self.get("dump")).json() == {"a": "1"}
+        assert self.cookie.value == cookie
+
+    async def test_what_it_writes_is_dropped(self):
+        for face in FACES:
+            for path in (f"{face}write?a=1", f"{face}flush", "stream?chunks=2"):
+                response = await self.get(path, headers={"x-bot": "any"})
+                if response.streaming:
+                    assert b"".join([chunk async for chunk in response]) == b"xx"
+                assert (response.status_code, response.cookies) == (200, {})
+        assert await sync_to_async(Store.count)() == 0
+
+    async def test_a_login_by_it_lasts_for_the_request_only(self):
+        await sync_to_async(get_user_model().objects.create_user)("kei")
+        for name in ("sign_in", "asign_in"):
+            response = await self.get(f"{name}?name=kei", headers={"X-Session": "none"})
+            assert (response.status_code, "sessionid" in response.cookies) == (200, False)
+        assert await sync_to_async(Store.count)() == 0
+
+    async def test_it_never_raises_privilege(self):
+        user = await sync_to_async(get_user_model().objects.create_superuser)("kei")
+        await self.async_client.aforce_login(user)
+        assert (await self.async_client.get("/admin/")).status_code == 200
+        assert (await self.async_client.get("/admin/", headers={"X-Bot": "1"})).status_code == 302
+
+    async def test_other_values_and_no_header_mean_nothing(self):
+        await self.get("write?a=1")
+        for headers in ({}, {"X-Session": "None"}, {"X-Session": ""}, {"X-Other": "none"}):
+            assert (await self.get("dump", headers=headers)).json() == {"a": "1"}
+
+    async def test_untouched_it_leaves_the_response_alone(self):
+        response = await self.get("untouched", headers={"X-Bot": "1"})
+        assert "X-Bot" not in response.get("Vary", "")
+
+
 class RecordTests(Visitor):
     """What the record says of its visitor."""
 

@@ -79,6 +79,7 @@ class Migration(migrations.Migration):
                 ("expires_at", models.DateTimeField(db_index=True)),
                 ("login_at", models.DateTimeField(null=True)),
                 ("user_id", models.CharField(db_index=True, max_length=64, null=True)),
+                ("guest", models.CharField(db_index=True, max_length=64, null=True)),
                 ("user_agent", models.CharField(blank=True, max_length=300)),
                 ("ip", models.CharField(blank=True, max_length=45)),
             ],

@@ -26,6 +26,9 @@ class BaseStore(Operations):
     #: Whether the store lives in one process: screens and commands then show that process only.
     per_process = False
 
+    #: Whether anything of it outlives the request.
+    is_lasting = True
+
     _modified = False
 
     def __init__(self, session_key: str | None = None) -> None:
@@ -222,6 +225,11 @@ class BaseStore(Operations):
     @classmethod
     def info(cls, handle: str) -> SessionInfo | None:
         """One valid session by its public handle."""
+        raise NotImplementedError
+
+    @classmethod
+    def guests_among(cls, guests: Collection[str]) -> set[str]:
+        """Which of these guests' owner IDs a valid session holds."""
         raise NotImplementedError
 
     @classmethod

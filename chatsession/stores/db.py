@@ -169,6 +169,12 @@ class SessionStore(BaseStore):
         return found if past_locks(lambda: rows().filter(pk=handle).delete()[0]) else None
 
     @classmethod
+    def guests_among(cls, guests: Collection[str]) -> set[str]:
+        return {
+            guest for guest in matching().filter(guest__in=guests).values_list("guest", flat=True) if guest
+        }
+
+    @classmethod
     def _excess(cls, user_id: str, limit: int) -> Sequence[str]:
         newest_first = matching(user_id).order_by("-login_at", "-pk")
         return [str(handle) for handle in newest_first.values_list("pk", flat=True)[limit:]]
@@ -224,6 +230,7 @@ def to_record(row: Session) -> Record:
         user_id=row.user_id,
         client=Client(row.user_agent, row.ip),
         login_at=row.login_at,
+        guest=row.guest,
     )
 
 
@@ -237,5 +244,6 @@ def to_columns(record: Record) -> dict[str, Any]:
         "expires_at": record.expires_at,
         "login_at": record.login_at,
         "user_id": record.user_id,
+        "guest": record.guest,
         **record.client._asdict(),
     }

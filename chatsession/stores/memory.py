@@ -142,6 +142,11 @@ class SessionStore(BaseStore):
         return (record for record in records if not has_expired(record, now))
 
     @classmethod
+    def guests_among(cls, guests: Collection[str]) -> set[str]:
+        held = {record.guest for record in cls._valid()}
+        return {guest for guest in guests if guest in held}
+
+    @classmethod
     def _excess(cls, user_id: str, limit: int) -> Sequence[str]:
         found = [record for record in cls._valid() if record.user_id == user_id]
         found.sort(key=lambda record: (record.begun_at.timestamp(), record.handle), reverse=True)

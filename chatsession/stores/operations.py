@@ -20,6 +20,7 @@ from chatsession.signing import Signature, hash_key
 from chatsession.stores import attendance
 from chatsession.stores.records import (
     EXPIRY_KEY,
+    GUEST_KEY,
     NOBODY,
     USER_KEY,
     Change,
@@ -164,6 +165,7 @@ class Operations(Driver, SessionBase):
             user_id=stamp.user_id,
             client=stamp.client or NOBODY,
             login_at=stamp.login_at,
+            guest=stamp.guest,
         )
 
     def _writing(self, values: Values, change: Change) -> Steps[None]:
@@ -215,7 +217,8 @@ class Operations(Driver, SessionBase):
         return Stamp(
             seen_at=now,
             expires_at=last_moment(begun_at, self.get_expiry_date(modification=now, expiry=expiry)),
-            user_id=None if user_id is None else str(user_id)[:64],
+            user_id=text_or_none(user_id),
+            guest=text_or_none(values.get(GUEST_KEY)),
             client=self.client,
             expiry=None if expiry is None else values.encode(EXPIRY_KEY, expiry),
             login_at=login_at,
@@ -308,6 +311,10 @@ class Operations(Driver, SessionBase):
     def _stamping(self, key_hash: str, record: Record) -> Steps[None]:
         """Touch a record found by its handle."""
         yield "touch", key_hash, self._stamp(self._values(record))
+
+
+def text_or_none(value: object) -> str | None:
+    return None if value is None else str(value)[:64]
 
 
 def is_due(last_seen_at: datetime, now: datetime, age: float) -> bool:

@@ -17,6 +17,8 @@ logger = logging.getLogger("django.security.SuspiciousSession")
 AUTH_PREFIX = "_auth_"
 USER_KEY = "_auth_user_id"
 EXPIRY_KEY = "_session_expiry"
+#: Where the chat keeps the owner ID of a guest.
+GUEST_KEY = "_chatsession_guest"
 
 
 class Client(NamedTuple):
@@ -56,6 +58,7 @@ class Record:
     user_id: str | None = None
     client: Client = NOBODY
     login_at: datetime | None = None
+    guest: str | None = None
 
     @property
     def begun_at(self) -> datetime:
@@ -91,6 +94,9 @@ class Change:
     def __bool__(self) -> bool:
         return bool(self.put or self.drop or self.clear)
 
+    def touches(self, key: str) -> bool:
+        return self.clear or key in self.put or key in self.drop
+
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
@@ -105,6 +111,7 @@ class Stamp:
     expiry: bytes | None = None
     #: The user has logged in with this write.
     login_at: datetime | None = None
+    guest: str | None = None
 
 
 def merge(record: Record, change: Change, stamp: Stamp) -> Record | None:
@@ -124,6 +131,7 @@ def merge(record: Record, change: Change, stamp: Stamp) -> Record | None:
         version=record.version + 1,
         generation=record.generation + change.clear,
         user_id=stamp.user_id if change.auth or change.clear else record.user_id,
+        guest=stamp.guest if change.touches(GUEST_KEY) else record.guest,
     )
 
 

@@ -249,6 +249,26 @@ class LifeContract(StoreFace):
             self.assertIsNone(await self.info(guest))
             self.assertIsNotNone(await self.info(second))
 
+    async def test_a_guest_is_known_for_as_long_as_a_session_holds_the_id(self) -> None:
+        session, gone = await self.new(_chatsession_guest="g"), await self.new(_chatsession_guest="gone")
+        other = await self.open(session)
+        await self.do(session, "cycle_key")
+        await self.do(gone, "flush")
+        with self.assertRaises(UpdateError):
+            other["a"] = 1
+            await self.do(other, "save")
+        self.assertEqual(await self.guests(), {"g"})
+        later = await self.open(session)
+        later["a"] = 1
+        await self.do(later, "save")
+        self.assertEqual(await self.guests(), {"g"})
+        del later["_chatsession_guest"]
+        await self.do(later, "save")
+        self.assertEqual(await self.guests(), set())
+
+    async def guests(self) -> set[str]:
+        return await sync_to_async(self.store.guests_among)({"g", "gone", "unknown"})
+
     async def test_signals_tell_the_life_of_a_session(self) -> None:
         heard: list[str] = []
         receivers = {name: self.listener(heard, name, signal) for name, signal in SIGNALS.items()}

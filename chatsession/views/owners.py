@@ -6,16 +6,20 @@ with the session.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
+
+from django.db import DatabaseError
 
 from chatsession.conf import conf
 from chatsession.conversations import history
+from chatsession.stores.records import GUEST_KEY
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
     from django.http import HttpRequest
 
-GUEST_KEY = "_chatsession_guest"
+logger = logging.getLogger("chatsession")
 CLAIMED_KEY = "_chatsession_claimed"
 
 
@@ -55,7 +59,11 @@ def claim_for(request: HttpRequest, user: AbstractBaseUser | Any) -> None:
 def claim_at_login(sender: object, request: HttpRequest | None, user: Any, **kwargs: object) -> None:
     """Receiver of ``user_logged_in``."""
     if request is not None and hasattr(request, "session"):
-        claim_for(request, user)
+        try:
+            claim_for(request, user)
+        except DatabaseError:
+            # No reason to refuse the login: the next request claims what is left.
+            logger.exception("The guest's conversations could not be claimed")
 
 
 def unclaim(request: HttpRequest) -> None:
