@@ -25,8 +25,9 @@ POSTGRES = os.environ.get("TEST_POSTGRES", "postgres://postgres@127.0.0.1:5432")
 PAIRS = [("3.11", "5.2"), ("3.12", "6.1"), ("3.13", "6.1")]
 QUICK = "not server and not browser"
 CLIENTS = ROOT / "tests" / "clients"
-#: They touch neither sessions nor tables, so that once is enough.
-ONCE = ["--ignore=tests/backends", "--ignore=tests/protocols", "--ignore=tests/test_rendering.py"]
+#: They touch neither sessions nor tables, or have a database of their own, so that once is enough.
+APART = ["backends", "protocols", "test_rendering.py", "test_chat_command.py"]
+ONCE = [f"--ignore=tests/{name}" for name in APART]
 #: These touch tables only, or every store by themselves.
 NO_STORE = [*ONCE, "--ignore=tests/conversations", "--ignore=tests/runs", "--ignore=tests/stores"]
 
