@@ -28,9 +28,9 @@ def environment(database_url, **variables):
     }
 
 
-def migrate(database_url):
+def migrate(database_url, **variables):
     command = [sys.executable, "-m", "django", "migrate", "--verbosity=0"]
-    subprocess.run(command, env=environment(database_url), check=True)
+    subprocess.run(command, env=environment(database_url, **variables), check=True)
 
 
 @contextmanager
