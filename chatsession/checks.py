@@ -11,12 +11,14 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.module_loading import import_string
 
 from chatsession.backends.base import get_backend
 from chatsession.conf import DEFAULT_PERMISSIONS, Settings, conf
 from chatsession.middleware import SessionMiddleware
+from chatsession.stores import adoption
 from chatsession.stores.configured import configured_store
 
 TAG = "chatsession"
@@ -69,6 +71,17 @@ def is_headers(value: Any) -> bool:
     )
 
 
+def is_adoptable(value: Any) -> bool:
+    try:
+        return value is None or bool(adoption.engine(value))
+    except (ImportError, AttributeError, TypeError, ImproperlyConfigured):
+        return False
+
+
+ADOPTABLE = (
+    '"django.contrib.sessions.backends.db", "….cache" or "….cached_db"; the first and the last need '
+    "django.contrib.sessions in INSTALLED_APPS"
+)
 NUMBER = (is_number, "a whole number above 0")
 FUNCTION = (is_callable, "a function of the request or the dotted path of one that can be imported")
 EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -88,6 +101,7 @@ EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "SKIP_HEADERS": (is_headers, 'a dictionary: header\'s name -> the value it must have, or "*"'),
     "SESSIONS_PER_USER": (lambda value: value is None or is_number(value), "a whole number above 0, or None"),
     "ABSOLUTE_AGE": (lambda value: value is None or is_number(value), "a number of seconds above 0, or None"),
+    "ADOPT": (is_adoptable, f"None or {ADOPTABLE}"),
     "CLIENT_IP": FUNCTION,
 }
 

@@ -113,6 +113,11 @@ class Settings:
         return cast("int | None", self._get("ABSOLUTE_AGE", None))
 
     @property
+    def ADOPT(self) -> str | None:
+        """Django's engine whose sessions are taken over: ``django.contrib.sessions.backends.db``, cache, …"""
+        return cast("str | None", self._get("ADOPT", None))
+
+    @property
     def CLIENT_IP(self) -> Callable[[HttpRequest], str | None] | None:
         """Dotted path of ``request -> IP address or None``; None: ``REMOTE_ADDR``."""
         return cast("Callable[[HttpRequest], str | None] | None", self._get_callable("CLIENT_IP"))

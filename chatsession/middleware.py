@@ -20,6 +20,7 @@ from django.utils.http import http_date
 
 from chatsession import signing, streaming
 from chatsession.conf import conf
+from chatsession.stores import adoption
 from chatsession.stores.base import BaseStore, Cause
 from chatsession.stores.null import NullSession
 from chatsession.stores.records import Client
@@ -77,7 +78,9 @@ class SessionMiddleware(django_sessions.SessionMiddleware):
         session = cast("type[BaseStore]", self.SessionStore)(
             value if is_token or takes_bare_keys(request) else None
         )
-        if value is not None and session.session_key is None:
+        if value is not None and adoption.is_old_key(value):
+            session.old_key = value
+        elif value is not None and session.session_key is None:
             session.cause = Cause.BAD_SIGNATURE
         return session
 
@@ -113,7 +116,9 @@ def must_commit(request: HttpRequest, response: HttpResponseBase) -> bool:
     session = getattr(request, "session", None)
     if not isinstance(session, BaseStore) or not session.is_lasting:
         return False
-    return is_used(session) and response.status_code < 500
+    # An old session is adopted before a stream begins: then it is too late for the cookie.
+    is_wanted = is_used(session) or (response.streaming and session.old_key is not None)
+    return is_wanted and response.status_code < 500
 
 
 def prepared(request: HttpRequest) -> BaseStore:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeAlias
 
+from asgiref.sync import sync_to_async
 from django.utils import timezone
 from itsdangerous import BadSignature
 
 from chatsession import signing
 from chatsession.exceptions import ResponseStarted
+from chatsession.stores import adoption
 from chatsession.stores.operations import Cause, Operations, is_due
 from chatsession.stores.records import Record, SessionInfo
 from chatsession.stores.values import Values
@@ -207,6 +209,14 @@ class BaseStore(Operations):
     @classmethod
     def _find(cls, handle: str) -> tuple[str, Record] | None:
         raise NotImplementedError
+
+    # Another engine's sessions
+
+    def _take(self, old_key: str) -> dict[str, Any] | None:
+        return adoption.take(old_key)
+
+    async def _atake(self, old_key: str) -> dict[str, Any] | None:
+        return await sync_to_async(adoption.take)(old_key)
 
     # The class: what screens and commands ask
 

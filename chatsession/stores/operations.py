@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -17,7 +18,7 @@ from chatsession import signals
 from chatsession.conf import conf
 from chatsession.exceptions import ResponseStarted
 from chatsession.signing import Signature, hash_key
-from chatsession.stores import attendance
+from chatsession.stores import adoption, attendance
 from chatsession.stores.records import (
     EXPIRY_KEY,
     GUEST_KEY,
@@ -68,6 +69,8 @@ class Operations(Driver, SessionBase):
     client: Client | None = None
     #: The signature of the token it was made from, if it was.
     signature: Signature | None = None
+    #: The bare key of another engine's session that may be adopted instead.
+    old_key: str | None = None
     #: Ends the stream that this session's response is, if it is one.
     cut: attendance.Cut | None = None
     #: Whether the last operation was part of a database transaction of the site.
@@ -98,8 +101,13 @@ class Operations(Driver, SessionBase):
         return self._values((yield from self._finding()))
 
     def _finding(self) -> Steps[Record | None]:
-        if self.session_key is None:
-            return None
+        record = (yield from self._looking_up()) if self.session_key else None
+        old_key, self.old_key = self.old_key, None
+        if record is None and old_key and not self._sealed:
+            record = yield from self._adopting(old_key)
+        return record
+
+    def _looking_up(self) -> Steps[Record | None]:
         now, key_hash = timezone.now(), self._hash
         record: Record | None = yield "fetch", key_hash
         if record and not has_expired(record, now):
@@ -110,6 +118,36 @@ class Operations(Driver, SessionBase):
         if record and (yield "expire", key_hash, now):
             attendance.end(record.handle)
             yield "send", signals.session_expired, {"session": self}
+        return None
+
+    def _adopting(self, old_key: str) -> Steps[Record | None]:
+        key = adoption.new_key_of(old_key)
+        taken: dict[str, Any] | None = yield "take", old_key
+        if taken is None:
+            record = yield from self._adopted(hash_key(key))
+        else:
+            record = self._carrying(taken)
+            yield "insert", hash_key(key), record
+            yield "send", signals.session_created, {"session": self}
+        self._cause = Cause.SUCCESS if record else Cause.UNKNOWN_ID
+        self._session_key = key if record else None
+        return record
+
+    def _carrying(self, taken: dict[str, Any]) -> Record:
+        data = adoption.carried(taken, self._values().encode)
+        now = timezone.now()
+        draft = Record(str(uuid.uuid4()), data, created_at=now, last_seen_at=now, expires_at=now)
+        stamp = self._stamp(self._values(draft))
+        return replace(seen(draft, stamp), user_id=stamp.user_id, guest=stamp.guest)
+
+    def _adopted(self, key_hash: str) -> Steps[Record | None]:
+        """What another request has just adopted: for a while, and only until somebody logs in."""
+        for attempt in range(adoption.TRIES):
+            record: Record | None = yield "fetch", key_hash
+            if record:
+                age = (timezone.now() - record.created_at).total_seconds()
+                return record if age < adoption.GRACE and not record.login_at else None
+            yield "pause", attempt
         return None
 
     def _outlived(self) -> bool:

@@ -31,6 +31,8 @@ class Command(BaseCommand):
             store.clear_expired()
         except NotImplementedError as error:
             raise CommandError(f"{settings.SESSION_ENGINE} cannot clear expired sessions.") from error
+        if conf.ADOPT:
+            import_module(conf.ADOPT).SessionStore.clear_expired()
         if conf.OWNER is None:
             sweep_guests()
         if getattr(store, "per_process", False):
