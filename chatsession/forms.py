@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django import forms
@@ -41,6 +42,20 @@ class StrictCharField(forms.CharField):
         return super().to_python(value)
 
 
+class ParamsField(forms.Field):
+    """A JSON object of at most 10,000 characters that every database stores: finite numbers, no NUL."""
+
+    def to_python(self, value: Any) -> dict[str, Any]:
+        try:
+            text = json.dumps(value or {}, allow_nan=False, ensure_ascii=False)
+            text.encode()
+        except (ValueError, RecursionError):
+            text = ""
+        if not isinstance(value or {}, dict) or not 0 < len(text) <= 10_000 or "\\u0000" in text:
+            raise ValidationError(_("This must be an object of plain values."), code="invalid")
+        return value or {}
+
+
 def id_field() -> StrictCharField:
     """The ID of a conversation or a message, the client's to choose."""
     validators = [validate_segment]
@@ -55,6 +70,7 @@ class ChatForm(forms.Form):
     text = StrictCharField(required=False, strip=False)
     trigger = forms.ChoiceField(choices=[("submit-message", ""), ("regenerate-message", "")], required=False)
     model = StrictCharField(max_length=100, required=False)
+    params = ParamsField(required=False)
 
     def clean_text(self) -> str:
         """Between one and ``MAX_MESSAGE_CHARS`` code points, not only white space."""
@@ -66,6 +82,12 @@ class ChatForm(forms.Form):
         if not text.strip() and self.data.get("trigger") != "regenerate-message":
             raise ValidationError(_("Please write a message."), code="required")
         return text
+
+
+class StopForm(forms.Form):
+    """``POST chat/<id>/stop``: ``runId`` as we gave it."""
+
+    runId = forms.RegexField("^[0-9a-f]{32}$", required=False)
 
 
 class ConversationForm(forms.Form):

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from chatsession import connections
@@ -162,6 +162,9 @@ def _take(
             conversation = _lease(ask, conversation, run_id)
             if conversation is None:
                 return None
+            if _sent_meanwhile(ask, conversation, question):
+                transaction.set_rollback(True, using=history.database())
+                return None
             saved = question is None
             question = question or _insert_question(ask, conversation)
             answer = _insert_answer(ask, conversation, question, run_id, status)
@@ -170,8 +173,20 @@ def _take(
     except IntegrityError:
         return None
     if saved:
-        message_saved.send(Message, message=question)
+        # Robust: the answer's row is committed, and its run has still to be started.
+        message_saved.send_robust(Message, message=question)
     return Turn(conversation, question, answer)
+
+
+def _sent_meanwhile(ask: Ask, conversation: Conversation, question: Message | None) -> bool:
+    """Whether the same send has been stored or answered since we looked: sure only under the lease."""
+    if ask.text is None:
+        return False
+    present = _question(ask, conversation)
+    if question is None or present is None:
+        return present is not None
+    answer = newest_answer(present)
+    return answer is not None and answer.status in REPLAYED
 
 
 def _lease(ask: Ask, conversation: Conversation | None, run_id: str) -> Conversation | None:

@@ -7,9 +7,11 @@ forked child. A run knows no request and no connection: readers come and go.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextvars
 import logging
 import os
+import signal
 import threading
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from chatsession.models import Message
 from chatsession.runs.produce import produce
 from chatsession.runs.run import Run
 from chatsession.runs.seats import Seats
-from chatsession.runs.ticker import Ticker
+from chatsession.runs.ticker import LEAVE_PATIENCE, Ticker
 from chatsession.signals import message_saved, run_finished
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class Engine:
         self.live: dict[str, Run] = {}
         self.seats = Seats()
         self.ticker = Ticker(history.new_id(), self.live, self._ended)
+        #: Held by whoever takes a dead worker's run over.
+        self.recovering = threading.Lock()
         #: Whether runs finish inside the request, on its connection. For tests, and where no thread can live.
         self.inline = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -90,6 +94,14 @@ class Engine:
             # Not on the ticker's thread: a slow receiver would cost this process its lease.
             threading.Thread(target=_send_signals_and_close, args=(run,), name="chatsession-signals").start()
 
+    def leave(self) -> None:
+        """The process ends: others may go on with its runs at once. If that fails they do a lease later."""
+        if self.live and not self.inline:
+            try:
+                self.ticker.leave()
+            except Exception:
+                logger.exception("The runs of this process could not be handed over")
+
     def _ensure_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
@@ -99,6 +111,7 @@ class Engine:
                 )
                 thread.start()
                 self._loop = loop
+                leave_at_sigterm()
             return self._loop
 
 
@@ -120,6 +133,23 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_forever()
 
 
+def leave_at_sigterm() -> None:
+    """Leave at SIGTERM too, where nobody handles it and this thread may; then it ends the process as ever."""
+    main = threading.current_thread() is threading.main_thread()
+    if main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _leave_and_die)
+
+
+def _leave_and_die(*_: object) -> None:
+    # In a thread: this one may be in the middle of a query.
+    thread = threading.Thread(target=engine.leave, name="chatsession-leave", daemon=True)
+    thread.start()
+    thread.join(2 * LEAVE_PATIENCE)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGTERM)
+
+
 engine = Engine()
+atexit.register(engine.leave)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=engine.reset)

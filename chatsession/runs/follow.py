@@ -26,8 +26,14 @@ PING = 15.0
 INTERVAL = 0.03
 
 
+class Lost(Exception):
+    """The answer is no longer to be had here. Breaks the connection, so that the client asks again."""
+
+
 class Source(Protocol):
     """What can be followed: a ``Run`` of this process, or a ``StoredRun``."""
+
+    lost: bool
 
     @property
     def poll(self) -> float | None:
@@ -54,7 +60,12 @@ class Reader:
         self.silence = PING
 
     def take(self, waited: float) -> list[Event] | None:
-        """The next batch; empty if it is time for a heartbeat, None if there is nothing to send."""
+        """The next batch; empty if it is time for a heartbeat, None if there is nothing to send.
+
+        Raises ``Lost``.
+        """
+        if self.source.lost:
+            raise Lost
         batch = self.source.events_after(self.position)
         changed, self.place = self.source.place != self.place, self.source.place
         if changed and self.place:

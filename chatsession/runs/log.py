@@ -15,6 +15,10 @@ Kind = Literal[
     "start", "start-step", "part-start", "delta", "part-end", "part", "finish-step", "end", "queue"
 ]
 
+#: Added to the positions of an end that is not complete. A worker that died may have sent more text than it
+#: had stored; without the gap a position in that text could be taken for one in the end of the stored text.
+CUT = 10**9
+
 #: Parts whose text arrives in deltas; all others are one event.
 TEXTUAL = ("text", "reasoning")
 
@@ -45,14 +49,21 @@ class Event(NamedTuple):
 def events(parts: Sequence[Part], after: int, outcome: Outcome | None) -> Iterator[Event]:
     """The events behind position ``after``, everything that waits in a part as one delta.
 
-    ``outcome`` is None while the answer is being written; then the last part is still open.
+    ``outcome`` is None while the answer is being written; then the last part is still open. An end that is
+    not complete, from the last part's end on, is counted from ``CUT``.
     """
     for event in _all(parts, after, outcome):
         if event.position > after:
             yield event
 
 
+def follows(event: Event, position: int) -> bool:
+    """Whether ``event`` is the very next one for a reader who stands at ``position``."""
+    return event.position - position == (len(event.text) or 1)
+
+
 def _all(parts: Sequence[Part], after: int, outcome: Outcome | None) -> Iterator[Event]:
+    cut = CUT if outcome is not None and outcome.status != "complete" else 0
     yield Event(1, "start")
     yield Event(2, "start-step")
     at = 2
@@ -66,9 +77,12 @@ def _all(parts: Sequence[Part], after: int, outcome: Outcome | None) -> Iterator
         at += len(part["text"])
         if seen < len(part["text"]):
             yield Event(at, "delta", index, part, part["text"][seen:])
+        if index == len(parts) - 1:
+            at += cut
         if outcome is not None or index < len(parts) - 1:
             at += 1
             yield Event(at, "part-end", index, part)
     if outcome is not None:
+        at = max(at, cut)
         yield Event(at + 1, "finish-step")
         yield Event(at + 2, "end", part=asdict(outcome))

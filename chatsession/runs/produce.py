@@ -36,7 +36,7 @@ async def produce(run: Run, backend: Backend, prompt: Prompt, seats: Seats | Non
         except asyncio.CancelledError:
             status, error = Message.Status.STOPPED, ""
         except BackendError as refused:
-            logger.warning("Run %s: the backend refused", run.id, exc_info=refused)
+            logger.warning("Run %s: %s (%r)", run.id, refused.message, refused.__cause__)
             status, error = Message.Status.ERROR, str(refused.message)
         except Exception:
             logger.exception("Run %s failed (request %s)", run.id, run.message.request_id)

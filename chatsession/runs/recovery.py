@@ -36,11 +36,19 @@ def source_of(message: Message) -> Source:
 def look_after(message: Message) -> Source:
     """Where to read an active answer, after taking care of its worker's death."""
     if not is_written(message):
-        if not take_over(message):
-            end = Outcome(Message.Status.INTERRUPTED, message.usage)
-            stored.finish(message, message.lease, end)
-        stored.reload(message)
+        # One at a time: between taking a lease and starting, a run of ours looks as dead as before.
+        with engine.recovering:
+            stored.reload(message)
+            if message.status in ACTIVE and not is_written(message):
+                succeed(message)
+                stored.reload(message)
     return source_of(message)
+
+
+def succeed(message: Message) -> None:
+    """Go on with a dead worker's answer, or mark it."""
+    if not take_over(message):
+        stored.finish(message, message.lease, Outcome(Message.Status.INTERRUPTED, message.usage))
 
 
 def is_dead(message: Message) -> bool:

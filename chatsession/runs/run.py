@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class Run:
     """The live side of one answer. Written by its producer and the ticker, read from any thread.
 
-    ``outcome`` is set once, after the database has it (or has refused it): that is what readers see as the
-    end. ``ending`` is what the producer wants it to be.
+    ``outcome`` is set once, after the database has it: what readers see as the end. ``ending`` is what
+    the producer wants it to be. A run that is ``lost`` has no end here: its row is another worker's, or gone.
     """
 
     poll = None
@@ -34,7 +34,7 @@ class Run:
         self.usage: dict[str, int] = {}
         self.ending: Outcome | None = None
         self.outcome: Outcome | None = None
-        self.stopping = False
+        self.stopping = self.lost = False
         #: The place in the queue, from 1; 0 once it is written.
         self.place = 0
         #: Whether the parts have grown since the ticker took them last.
@@ -108,6 +108,13 @@ class Run:
         self.ended.set()
         self.notify()
 
+    def lose(self) -> None:
+        """Stop writing, and send the readers away: they find out how it goes on when they ask again."""
+        self.stop()
+        self.lost = True
+        self.ended.set()
+        self.notify()
+
     def stop(self) -> None:
         """Break the producer off; what is written so far stays. Any thread, any number of times."""
         with self._lock:
@@ -121,7 +128,8 @@ class Run:
         with self._lock:
             self.task, stopped = task, self.stopping
         if stopped:
-            task.cancel()
+            # After its first step: a task cancelled before that never enters its coroutine.
+            task.get_loop().call_soon(task.cancel)
 
     def timings(self) -> dict[str, float | None]:
         """Seconds from the start to the first token (None: there was none) and until now."""

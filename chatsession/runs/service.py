@@ -13,6 +13,7 @@ from chatsession.exceptions import InvalidRequest
 from chatsession.models import Message
 from chatsession.runs import recovery, stored
 from chatsession.runs.engine import engine
+from chatsession.runs.log import Outcome
 from chatsession.signals import run_started
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def send(ask: Ask, admit: Callable[[], None] = lambda: None) -> tuple[Turn, Sour
         turn = turns.begin(replace(ask, lease=engine.lease), recovery.is_dead, reserve)
         if turn.attached:
             return turn, recovery.source_of(turn.answer)
+        failed = Outcome(Message.Status.INTERRUPTED, {})
+        refused.callback(stored.finish, turn.answer, engine.lease, failed)
         prompt = recovery.prompt_for(turn.answer, ask.user_id)
         run_started.send_robust(Message, message=turn.answer)
         refused.pop_all()

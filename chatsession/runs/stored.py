@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from django.db.models.functions import Now
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from chatsession import connections
@@ -30,6 +30,7 @@ class StoredRun:
 
     poll = 1.0
     place = 0
+    lost = False
 
     def __init__(self, message: Message, look_after: Callable[[Message], Source]) -> None:
         self.message = message
@@ -44,6 +45,9 @@ class StoredRun:
         try:
             reload(self.message)
             return self.look_after(self.message) if self.message.status in ACTIVE else self
+        except Message.DoesNotExist:
+            self.lost = True
+            return self
         finally:
             connections.release()
 
@@ -59,8 +63,9 @@ def outcome_of(message: Message) -> Outcome | None:
     if message.status in ACTIVE:
         return None
     error = message.error
-    if message.status == Message.Status.INTERRUPTED:
-        error = error or _("The answer was interrupted. Please try again.")
+    if message.status == Message.Status.INTERRUPTED and not error:
+        with translation.override(message.language or None):
+            error = _("The answer was interrupted. Please try again.")
     return Outcome(message.status, message.usage, error)
 
 
@@ -78,7 +83,8 @@ def is_held(message: Message) -> bool:
 def take_lease(message: Message, lease: str) -> bool:
     """Make a dead worker's run ours: once, by whoever is first."""
     rows = Message.objects.using(history.database()).filter(**own(message, message.lease))
-    return bool(rows.update(lease=lease))
+    with connections.writing(history.database()):
+        return bool(rows.update(lease=lease))
 
 
 def own(message: Message, lease: str | None) -> dict[str, object]:
@@ -88,22 +94,14 @@ def own(message: Message, lease: str | None) -> dict[str, object]:
 
 def finish(message: Message, lease: str | None, outcome: Outcome, **fields: object) -> bool:
     """Write the end of a run and give the conversation's lease back; False if the run was not ours."""
-    database = history.database()
-    rows = (
-        Message.objects.using(database)
-        .filter(**own(message, lease))
-        .update(
-            status=outcome.status,
-            usage=outcome.usage,
-            error=outcome.error[:300],
-            finished_at=timezone.now(),
-            **fields,
-        )
-    )
+    database, now = history.database(), timezone.now()
+    end = {"status": outcome.status, "usage": outcome.usage, "error": outcome.error[:300], "finished_at": now}
     conversation = Conversation.objects.using(database).filter(
         pk=message.conversation_id, active_run=message.run_id
     )
-    conversation.update(active_run=None, updated_at=timezone.now())
+    with connections.writing(database):
+        rows = Message.objects.using(database).filter(**own(message, lease)).update(**end, **fields)
+        conversation.update(active_run=None, updated_at=now)
     return bool(rows)
 
 
@@ -112,4 +110,5 @@ def request_stop(message: Message) -> bool:
     rows = Message.objects.using(history.database()).filter(
         pk=message.pk, run_id=message.run_id, status__in=ACTIVE
     )
-    return bool(rows.update(stop_requested=True))
+    with connections.writing(history.database()):
+        return bool(rows.update(stop_requested=True))

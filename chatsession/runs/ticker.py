@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, InterfaceError, close_old_connections
@@ -18,18 +19,21 @@ from django.utils import timezone
 
 from chatsession import connections
 from chatsession.conversations import history
+from chatsession.conversations.turns import ACTIVE
 from chatsession.models import Message, Worker
 from chatsession.runs import stored
-from chatsession.runs.log import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from chatsession.runs.log import Outcome
     from chatsession.runs.run import Run
 
 logger = logging.getLogger("chatsession.runs")
 #: Seconds between two writes.
 TICK = 1.0
+#: Seconds that leaving waits for a round that is under way.
+LEAVE_PATIENCE = 3.0
 
 
 class Ticker:
@@ -43,7 +47,9 @@ class Ticker:
         self._wake = threading.Event()
         self._idle = False
         self._thread: threading.Thread | None = None
+        self._left = False
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
 
     def start(self) -> None:
         """Attend to a run just added to ``live``. Raises ``RuntimeError`` where no thread can live."""
@@ -90,30 +96,49 @@ class Ticker:
     def tick(self) -> None:
         """One round."""
         runs = list(self.live.values())
-        if not runs:
-            return
-        try:
-            with connections.writing(history.database(), first=True):
-                renew(self.token)
-                ended = [(run, write(run, self.token)) for run in runs]
-                stops = stop_flags(run.id for run in runs)
-        except Exception:
-            for run in runs:
-                run.dirty = True
-            raise
+        with self._writing:
+            if not runs or self._left:
+                return
+            try:
+                with connections.writing(history.database(), first=True):
+                    renew(self.token)
+                    ended = [(run, write(run, self.token)) for run in runs]
+                    held = stop_flags((run.id for run in runs), self.token)
+            except Exception:
+                for run in runs:
+                    run.dirty = True
+                raise
         self.renewed = time.monotonic()
         for run, after_commit in ended:
             after_commit()
-            if run.id in stops:
+            if run.ended.is_set():
+                pass
+            elif run.id not in held:
+                run.lose()
+            elif held[run.id]:
                 run.stop()
-            if run.outcome is not None:
+            if run.ended.is_set():
                 self.live.pop(run.id, None)
+            if run.outcome is not None:
                 self.on_end(run)
+
+    def leave(self) -> None:
+        """Write what is new for the last time and give the lease up: another worker need not wait for it."""
+        if not self._writing.acquire(timeout=LEAVE_PATIENCE):
+            return
+        try:
+            self._left = True
+            with connections.writing(history.database(), first=True):
+                for run in list(self.live.values()):
+                    write(run, self.token)
+                Worker.objects.using(history.database()).filter(token=self.token).delete()
+        finally:
+            self._writing.release()
 
     def _give_up_when_stale(self) -> None:
         if self._age() > stored.LEASE:
             for run in list(self.live.values()):
-                lose(run)
+                run.lose()
                 self.live.pop(run.id, None)
 
 
@@ -121,6 +146,7 @@ def renew(token: str) -> None:
     """Renew the lease by the database's clock, so that workers need not agree on the time."""
     rows = Worker.objects.using(history.database())
     if not rows.filter(token=token).update(renewed_at=Now()):
+        rows.filter(renewed_at__lt=Now() - timedelta(days=1)).delete()
         rows.bulk_create([Worker(token=token, renewed_at=Now())], ignore_conflicts=True)
 
 
@@ -130,22 +156,22 @@ def write(run: Run, token: str) -> Callable[[], None]:
     if ending is not None:
         parts = run.parts()
         if not stored.finish(run.message, token, ending, parts=parts):
-            return lambda: lose(run)
+            return run.lose
         return lambda: announce(run, ending)
-    if not run.dirty:
-        return lambda: None
-    run.dirty = False
-    rows = Message.objects.using(history.database()).filter(**stored.own(run.message, token))
-    status = Message.Status.QUEUED if run.place else Message.Status.STREAMING
-    if not rows.update(parts=run.parts(), status=status):
-        return lambda: lose(run)
+    if run.dirty:
+        run.dirty = False
+        rows = Message.objects.using(history.database()).filter(**stored.own(run.message, token))
+        rows.update(
+            parts=run.parts(), status=Message.Status.QUEUED if run.place else Message.Status.STREAMING
+        )
     return lambda: None
 
 
-def stop_flags(run_ids: Iterable[str]) -> set[str]:
-    """The runs that somebody asked to stop."""
-    flagged = Message.objects.using(history.database()).filter(run_id__in=list(run_ids), stop_requested=True)
-    return {run_id for run_id in flagged.values_list("run_id", flat=True) if run_id}
+def stop_flags(run_ids: Iterable[str], token: str) -> dict[str, bool]:
+    """Of the runs that are still ours to write, whether somebody asked them to stop."""
+    rows = Message.objects.using(history.database()).filter(run_id__in=list(run_ids))
+    held = rows.filter(lease=token, status__in=ACTIVE)
+    return {str(run_id): flag for run_id, flag in held.values_list("run_id", "stop_requested")}
 
 
 def announce(run: Run, outcome: Outcome) -> None:
@@ -154,9 +180,3 @@ def announce(run: Run, outcome: Outcome) -> None:
     message = run.message
     message.parts, message.status, message.usage = run.parts(), outcome.status, outcome.usage
     message.error, message.finished_at = outcome.error, timezone.now()
-
-
-def lose(run: Run) -> None:
-    """The run is another worker's now, or was deleted: stop writing it."""
-    run.stop()
-    run.end(Outcome(Message.Status.INTERRUPTED, run.usage))

@@ -7,9 +7,9 @@ import logging
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig, ValidationError
+from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig, ValidationError
 from django.db import InterfaceError, OperationalError, connections, transaction
-from django.http import HttpResponse, JsonResponse, UnreadablePostError
+from django.http import HttpResponse, JsonResponse, RawPostDataException, UnreadablePostError
 from django.utils import translation
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext as _
@@ -20,6 +20,7 @@ from chatsession.conversations import history
 from chatsession.exceptions import (
     ChatError,
     InvalidRequest,
+    NotFound,
     PermissionDenied,
     TooLarge,
     Unavailable,
@@ -46,16 +47,28 @@ def endpoint(permission: str, **methods: View) -> View:
     def dispatch(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
         request.chatsession_id = history.new_id()  # type: ignore[attr-defined]
         with translation.override(language_of(request)):
-            try:
-                check_permission(request, permission)
-                return _method(request, methods)(request, **kwargs)
-            except ChatError as error:
-                return error_response(request, error)
-            except (OperationalError, InterfaceError):
-                logger.exception("The database is away (request %s)", request_id(request))
-                return error_response(request, Unavailable(retry_after=RETRY_AFTER))
+            response = _answered(request, permission, methods, kwargs)
+        if not response.streaming:
+            patch_cache_control(response, private=True, no_store=True)
+        return response
 
     return non_atomic(dispatch)
+
+
+def _answered(
+    request: HttpRequest, permission: str, methods: dict[str, View], kwargs: dict[str, Any]
+) -> HttpResponseBase:
+    try:
+        check_permission(request, permission)
+        return _method(request, methods)(request, **kwargs)
+    except ChatError as error:
+        return error_response(request, error)
+    except ObjectDoesNotExist:
+        # Deleted by another tab while this request was under way.
+        return error_response(request, NotFound())
+    except (OperationalError, InterfaceError):
+        logger.exception("The database is away (request %s)", request_id(request))
+        return error_response(request, Unavailable(retry_after=RETRY_AFTER))
 
 
 def _method(request: HttpRequest, methods: dict[str, View]) -> View:
@@ -134,10 +147,8 @@ def error_response(request: HttpRequest, error: ChatError) -> JsonResponse:
 
 
 def answer(data: dict[str, Any], status: int = 200) -> HttpResponse:
-    """A JSON body that no cache keeps."""
-    response = JsonResponse(data, status=status, json_dumps_params={"ensure_ascii": False})
-    patch_cache_control(response, private=True, no_store=True)
-    return response
+    """A JSON body."""
+    return JsonResponse(data, status=status, json_dumps_params={"ensure_ascii": False})
 
 
 def read_json(request: HttpRequest) -> dict[str, Any]:
@@ -149,7 +160,7 @@ def read_json(request: HttpRequest) -> dict[str, Any]:
         data = json.loads(request.body or b"{}")
     except RequestDataTooBig:
         raise TooLarge(_("The request is too large.")) from None
-    except (ValueError, RecursionError, UnreadablePostError):
+    except (ValueError, RecursionError, UnreadablePostError, RawPostDataException):
         data = None
     if not isinstance(data, dict):
         raise InvalidRequest(_("The request's body must be a JSON object."), code="invalid_json")

@@ -9,10 +9,11 @@ from django.http import HttpResponse
 from chatsession.conversations import history
 from chatsession.conversations.turns import Ask
 from chatsession.exceptions import InvalidRequest, NotFound, PermissionDenied
-from chatsession.forms import ChatForm
+from chatsession.forms import ChatForm, StopForm
 from chatsession.models import Message
 from chatsession.protocols.ui_stream import parse_event_id
 from chatsession.runs import service
+from chatsession.runs.log import follows
 from chatsession.runs.recovery import source_of
 from chatsession.views.api import answer, endpoint, language_of, read_json, request_id, require
 from chatsession.views.limits import count_send, open_stream
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
 
     from chatsession.models import Conversation
+    from chatsession.runs.follow import Source
 
 #: The form's names for what the request calls otherwise.
 PARAMS = {"message_id": "message.id", "text": "message.parts"}
@@ -53,11 +55,9 @@ def ask_from(request: HttpRequest, body: dict[str, Any]) -> Ask:
         "text": "" if again else text_in(message),
         "trigger": body.get("trigger"),
         "model": body.get("model"),
+        "params": body.get("params"),
     }
     data = require(ChatForm(fields), PARAMS)
-    params = body.get("params") or {}
-    if not isinstance(params, dict):
-        raise InvalidRequest(param="params")
     owner = owner_of(request, create=True)
     if owner is None:
         raise PermissionDenied
@@ -67,7 +67,7 @@ def ask_from(request: HttpRequest, body: dict[str, Any]) -> Ask:
         message_id=data["message_id"],
         text=None if again else data["text"],
         model=data["model"] or "default",
-        params=params,
+        params=data["params"],
         language=language_of(request),
         request_id=request_id(request),
         session_handle=getattr(request.session, "handle", ""),
@@ -119,21 +119,28 @@ def get_stream(request: HttpRequest, public_id: str) -> HttpResponseBase:
     conversation = own_conversation(request, public_id)
     cursor = request.headers.get("Last-Event-ID") or request.GET.get("after", "")
     run_id = request.GET.get("run", "") or cursor.partition(":")[0]
+    run_id = run_id if StopForm({"runId": run_id}).is_valid() else ""
     message = service.active_answer(conversation, run_id)
     if message is None and run_id:
         message = service.active_answer(conversation)
     if message is None or (not cursor and message.run_id != conversation.active_run):
         return HttpResponse(status=204)
     source = source_of(message)
-    last = source.events_after(0)[-1]
     position = parse_event_id(cursor, message.run_id or "")
+    last = source.events_after(0)[-1]
     if position == last.position and last.kind == "end":
         return HttpResponse(status=204)
-    if position > last.position:
+    if not is_known(source, position):
         # A worker that died had sent more than it had stored: begin again, under the same message ID.
         position = 0
     with open_stream(owner_of(request) or "") as place:
         return stream(request, message, parent_of(message), source, position, place)
+
+
+def is_known(source: Source, position: int) -> bool:
+    """Whether a reader can go on at ``position``: it is the last there is, or right before the next event."""
+    rest = source.events_after(position)
+    return follows(rest[0], position) if rest else position == source.events_after(0)[-1].position
 
 
 def parent_of(message: Message) -> str:
@@ -143,9 +150,7 @@ def parent_of(message: Message) -> str:
 
 def post_stop(request: HttpRequest, public_id: str) -> HttpResponseBase:
     """Stop the running answer, or that of ``runId`` and no other. Idempotent."""
-    run_id = read_json(request).get("runId") or ""
-    if not isinstance(run_id, str):
-        raise InvalidRequest(param="runId")
+    run_id = require(StopForm(read_json(request)))["runId"]
     conversation = own_conversation(request, public_id)
     message = service.active_answer(conversation, run_id)
     if message is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.db.models import Q
 from django.http import HttpResponse
-from django.utils.dateparse import parse_datetime
 
 from chatsession import rendering
 from chatsession.conversations import history
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from chatsession.models import Conversation, Message
 
 PAGE = 50
+MICROSECOND = timedelta(microseconds=1)
+#: Where a page ended: the last row's ``updated_at`` in microseconds since 1970, and its key.
+CURSOR = re.compile(r"([0-9]{1,16})_([0-9]{1,18})")
 
 
 def as_json(conversation: Conversation) -> dict[str, Any]:
@@ -55,18 +60,19 @@ def get_list(request: HttpRequest) -> HttpResponseBase:
 
 
 def _cursor(conversation: Conversation) -> str:
-    return f"{conversation.updated_at.isoformat()}_{conversation.pk}"
+    return f"{(conversation.updated_at - _epoch()) // MICROSECOND}_{conversation.pk}"
 
 
 def _behind(cursor: str) -> Q:
-    moment, _, pk = cursor.partition("_")
-    try:
-        updated_at = parse_datetime(moment)
-    except ValueError:
-        updated_at = None
-    if updated_at is None or not pk.isdecimal() or len(pk) > 18:
+    found = CURSOR.fullmatch(cursor)
+    if found is None:
         raise InvalidRequest(param="cursor")
-    return Q(updated_at__lt=updated_at) | Q(updated_at=updated_at, pk__lt=int(pk))
+    updated_at = _epoch() + int(found[1]) * MICROSECOND
+    return Q(updated_at__lt=updated_at) | Q(updated_at=updated_at, pk__lt=int(found[2]))
+
+
+def _epoch() -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC if settings.USE_TZ else None)
 
 
 def post_list(request: HttpRequest) -> HttpResponseBase:
@@ -91,9 +97,9 @@ def patch_one(request: HttpRequest, public_id: str) -> HttpResponseBase:
     data = require(ConversationForm(body))
     if "leaf" in body:
         switch_to(conversation, data["leaf"])
-    for name in {"title", "archived"} & body.keys():
-        setattr(conversation, name, data[name])
-        conversation.save(using=history.database(), update_fields=[name])
+    given = {name: data[name] for name in ("title", "archived") if name in body}
+    history.conversations_of(conversation.owner).filter(pk=conversation.pk).update(**given)
+    conversation.refresh_from_db()
     return answer(as_json(conversation))
 
 

@@ -23,7 +23,8 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 #: Visitors remembered at the most; the one not seen longest is forgotten first.
 MAX_VISITORS = 10_000
 
-_lock = threading.Lock()
+# Reentrant: a collected OpenStream closes itself wherever its thread is.
+_lock = threading.RLock()
 _sends: OrderedDict[str, deque[float]] = OrderedDict()
 _streams: Counter[str] = Counter()
 
@@ -71,12 +72,17 @@ class OpenStream:
     """
 
     def __init__(self, owner: str) -> None:
-        self._owners = [owner]
+        self._owners: list[str] = []
         with _lock:
             if _streams[owner] >= conf.MAX_STREAMS_PER_OWNER:
                 message = _("You are reading too many answers at once. Please close some of them.")
                 raise TooManyRequests(message, code="too_many_streams", retry_after=5)
             _streams[owner] += 1
+            self._owners.append(owner)
+
+    def __del__(self) -> None:
+        # Django drops a response whose client has left, or whose middleware raised, without closing it.
+        self.close()
 
     def close(self) -> None:
         """Give the place back, once."""

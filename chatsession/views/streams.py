@@ -101,6 +101,7 @@ def sbody(
     encoder: Encoder, source: Source, position: int, place: OpenStream, session: Any
 ) -> Iterator[bytes]:
     """See ``abody()``."""
+    connections.release()  # the middleware may have opened one again, to store the session
     cut = getattr(session, "cut", None)
     with closing(place), closing(follow(source, position, cut)) as batches:
         for batch in batches:
@@ -112,6 +113,7 @@ async def abody(
 ) -> AsyncIterator[bytes]:
     """The bytes of the answer as they come; they end with the session, the run goes on."""
     with closing(place):
+        await sync_to_async(connections.release)()
         async with aclosing(afollow(source, position)) as batches:
             async for batch in batches:
                 if encoder.render and batch:

@@ -16,7 +16,6 @@ from chatsession.models import Conversation, Message, Worker
 from chatsession.runs import recovery, service
 from chatsession.runs.engine import engine
 from chatsession.runs.follow import afollow, follow
-from chatsession.runs.run import Run
 from chatsession.signals import run_finished, run_started
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -216,16 +215,38 @@ def test_a_sync_backend_that_sleeps_is_stopped_at_once_and_its_later_output_drop
 
 
 def test_a_stop_before_the_run_begins_is_not_lost():
-    run = Run(Message(run_id="r"))
+    block, blocking = threading.Event(), threading.Event()
+
+    async def hog(prompt):
+        blocking.set()
+        block.wait(5)  # the loop begins nothing else meanwhile
+        yield "done"
+
+    first = send(Backend(hog))
+    blocking.wait(5)
+    turn, run = send(Gate(), conversation_id="c2", message_id="m2")
     run.stop()
+    block.set()
 
-    async def begin() -> None:
-        task = asyncio.create_task(asyncio.sleep(10))
-        run.attach(task)
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    assert [event.kind for batch in follow(run, 0) for event in batch][-1] == "end"
+    turn.answer.refresh_from_db()
+    assert turn.answer.status == "stopped"
+    assert text_of(first[1]) == "done"
 
-    asyncio.run(begin())
+
+def test_a_silent_run_whose_conversation_is_deleted_ends():
+    gate = Gate()
+    _, run = send(gate)
+    gate.written.wait(5)
+    while run.dirty:
+        engine.ticker.wake()
+        time.sleep(0.01)
+
+    Conversation.objects.all().delete()
+    engine.ticker.wake()
+
+    assert gate.closed.wait(5)
+    assert run.ended.wait(5)
 
 
 def test_a_refusal_of_the_backend_is_shown_and_any_other_error_is_not(caplog):

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatsession.runs.log import Outcome, events
+from chatsession.runs.log import Outcome, events, follows
 
 COMPLETE = Outcome("complete", {}, "")
 text_parts = st.builds(
@@ -51,3 +51,22 @@ def test_an_open_part_has_no_end_before_the_answer_has():
 
     assert [event.kind for event in events(parts, 0, None)] == ["start", "start-step", "part-start", "delta"]
     assert [event.kind for event in events(parts, 8, COMPLETE)] == ["part-end", "finish-step", "end"]
+
+
+@given(parts_lists, st.sampled_from(["stopped", "interrupted", "error"]), st.integers(1, 20))
+def test_a_reader_who_is_ahead_of_an_answer_cut_short_is_not_taken_for_one_who_has_seen_its_end(
+    parts, status, ahead
+):
+    stored = list(events(parts, 0, None))[-1].position
+
+    rest = list(events(parts, stored + ahead, Outcome(status, {}, "")))
+
+    assert rest[-1].kind == "end"
+    assert not follows(rest[0], stored + ahead)
+
+
+@given(parts_lists, st.integers(0, 80))
+def test_a_reader_of_an_answer_goes_on_with_an_event_that_follows(parts, position):
+    rest = list(events(parts, position, COMPLETE))
+
+    assert not rest or follows(rest[0], position)

@@ -13,6 +13,7 @@ from django.test import AsyncClient, Client, TestCase, TransactionTestCase, over
 
 from chatsession.backends.base import BackendError
 from chatsession.models import Conversation, Message
+from chatsession.runs.log import Outcome, events
 from chatsession.testing import FakeBackend, asend, inline_runs, send
 from chatsession.testing.chat import frames_of, parts_of
 
@@ -187,12 +188,65 @@ def test_an_error_of_the_backend_ends_the_stream_with_a_safe_text_and_the_reques
         (body(model="unknown"), (400, "unknown_model", "model")),
         (body(params=[1]), (400, "invalid_request", "params")),
         (body(trigger="explode"), (400, "invalid_request", "trigger")),
+        (json.dumps(body(params={"a": float("nan")})), (400, "invalid_request", "params")),
+        (b'{"params": {"a": 1e999}, ' + json.dumps(body()).encode()[1:], (400, "invalid_request", "params")),
+        (body(params={"a": "nul \0"}), (400, "invalid_request", "params")),
+        (json.dumps(body(params={"a": "\ud83d"})), (400, "invalid_request", "params")),
+        (body(params={"a": "x" * 10_000}), (400, "invalid_request", "params")),
     ],
-    ids=range(19),
+    ids=range(24),
 )
 def test_bad_input_is_refused_in_the_one_error_shape_and_nothing_is_stored(guest, data, expected):
     assert refusal(post(guest, data)) == expected
     assert not Conversation.objects.exists()
+
+
+def test_a_form_in_the_place_of_json_is_refused_also_when_django_has_read_it(db):
+    client = Client(enforce_csrf_checks=True)
+    client.get("/chat/")
+    token = client.cookies["csrftoken"].value
+
+    response = client.post(URL, {"text": "hello"}, headers={"X-CSRFToken": token})
+
+    assert refusal(response)[:2] == (400, "invalid_json")
+
+
+@pytest.mark.parametrize("run_id", ["\ud800", "nul \0", "x", 5, ["x"]], ids=range(5))
+def test_a_run_id_that_is_none_of_ours_is_refused_or_ignored(guest, run_id):
+    send(guest, "hello", conversation_id="c")
+
+    stopped = guest.post(
+        "/chat/api/chat/c/stop", json.dumps({"runId": run_id}), content_type="application/json"
+    )
+
+    assert refusal(stopped) == (400, "invalid_request", "runId")
+    assert guest.get("/chat/api/chat/c/stream?run=%00").status_code == 204
+    assert guest.get("/chat/api/chat/c/stream?after=%00:1").status_code == 204
+
+
+def test_a_conversation_deleted_by_the_other_tab_meanwhile_is_a_404(guest, monkeypatch):
+    send(guest, "hello", conversation_id="c")
+
+    def deleted(*args):
+        Conversation.objects.all().delete()
+
+    monkeypatch.setattr("chatsession.views.conversations.service.active_answer", deleted)
+
+    assert refusal(guest.get("/chat/api/conversations/c/messages")) == (404, "not_found", None)
+
+
+def test_a_turn_that_cannot_be_started_is_interrupted_and_not_in_the_way(guest, monkeypatch):
+    def broken(*args):
+        raise RuntimeError("no prompt")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("chatsession.runs.recovery.prompt_for", broken)
+        with pytest.raises(RuntimeError):
+            post(guest, body())
+    again = send(guest, "other", conversation_id="c")
+
+    assert Message.objects.filter(role="assistant", status="interrupted").count() == 1
+    assert again.status == "complete"
 
 
 def test_a_refusal_speaks_the_visitors_language(guest):
@@ -313,6 +367,25 @@ def test_a_position_brings_the_rest_and_a_foreign_one_a_replay(guest, settings):
     beyond = frames_of(b"".join(follow(f"{run_id}:99").streaming_content))
     assert beyond == answer.frames
     assert follow("other:3").status_code == 204
+
+
+@pytest.mark.parametrize("status", ["interrupted", "stopped"])
+@pytest.mark.parametrize("ahead", range(1, 6))
+def test_who_has_read_more_than_a_dead_worker_had_stored_reads_it_again(guest, settings, ahead, status):
+    settings.CHATSESSION = models("Good day")
+    answer = send(guest, "hello")
+    run_id = answer.frames[0]["messageMetadata"]["runId"]
+    url = f"/chat/api/chat/{answer.conversation_id}/stream"
+    stored = [{"type": "text", "text": "Good day"[:-ahead]}]
+    Message.objects.filter(role="assistant").update(status=status, parts=stored)
+
+    replay = guest.get(url, headers={"Last-Event-ID": f"{run_id}:{3 + len('Good day')}"})
+
+    frames = frames_of(b"".join(replay.streaming_content))
+    assert frames[0]["type"] == "start"
+    assert parts_of(frames)[0]["text"] == "Good day"[:-ahead]
+    end = f"{run_id}:{list(events(stored, 0, Outcome(status, {})))[-1].position}"
+    assert guest.get(url, headers={"Last-Event-ID": end}).status_code == 204
 
 
 def test_rendered_blocks_come_only_where_they_are_asked_for(guest, settings):

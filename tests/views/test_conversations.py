@@ -88,7 +88,7 @@ def test_conversations_are_listed_last_used_first_in_pages(guest):
     ids = [row["id"] for row in first["conversations"] + second["conversations"]]
     assert ids == [f"c{number}" for number in reversed(range(60))]
     assert second["nextCursor"] is None
-    for cursor in ("x", "2020-13-01_1", "2020-01-01T00:00:00+00:00_x", "_"):
+    for cursor in ("x", "_", "1_", "1_x", "9" * 17 + "_1", "1_" + "9" * 19):
         assert guest.get(URL, {"cursor": cursor}).status_code == 400
 
 
@@ -112,6 +112,21 @@ def test_rename_archive_delete(guest):
     assert guest.delete(f"{URL}/{conversation_id}").status_code == 204
     assert guest.get(f"{URL}/{conversation_id}").status_code == 404
     assert not Message.objects.exists()
+
+
+def test_a_change_writes_nothing_but_what_it_was_given(guest, monkeypatch):
+    from chatsession.views import conversations
+
+    send(guest, "hello", conversation_id="c")
+    read_json = conversations.read_json
+
+    def renamed_meanwhile(request):
+        Conversation.objects.update(title="by the other tab")
+        return read_json(request)
+
+    monkeypatch.setattr(conversations, "read_json", renamed_meanwhile)
+
+    assert patch(guest, "c", {"archived": True}).json()["title"] == "by the other tab"
 
 
 def test_a_title_that_is_no_text_or_too_long_changes_nothing(guest):

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 from django.test import AsyncClient, Client
 
 from chatsession.models import Conversation
 from chatsession.runs.engine import engine
+from chatsession.stores.db import SessionStore
 from chatsession.testing import FakeBackend, inline_runs, send
 from chatsession.views import limits
+from chatsession.views.chat import chat
 from tests.views.test_chat import body, post, refusal
 
 
@@ -98,6 +101,25 @@ def test_a_refused_send_takes_no_stream(settings):
     for _ in range(3):
         assert post(client, body(model="unknown")).status_code == 400
     assert post(client, body("x", "m2")).status_code == 200
+
+
+def test_a_response_that_is_dropped_before_its_body_begins_takes_no_stream(settings, rf):
+    limited(settings, MAX_STREAMS_PER_OWNER=1)
+    session = SessionStore()
+    session.create()
+
+    def asked(number: int):
+        data = body(message_id=f"m{number}", conversation_id=f"c{number}")
+        request = rf.post("/chat/api/chat", data, content_type="application/json")
+        request.session, request._dont_enforce_csrf_checks = session, True
+        return chat(request)
+
+    dropped = asked(1)
+    assert (dropped.status_code, asked(2).status_code) == (200, 429)
+    del dropped
+    gc.collect()
+
+    assert asked(3).status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)
