@@ -42,7 +42,7 @@ class Visitor:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         head = f"GET /session/stream?{query} HTTP/1.1\r\nHost: test\r\nCookie: {self.cookie}\r\n\r\n"
         wire.sendall(head.encode())
-        assert wire.recv(15) == b"HTTP/1.1 200 OK"
+        assert wire.recv(12) == b"HTTP/1.1 200"  # Hypercorn says no more than that
         return wire
 
     def stored(self):
@@ -96,13 +96,14 @@ def test_the_client_stops_reading_and_leaves(port):
 
 def test_the_view_fails_in_mid_stream(port):
     visitor = Visitor(port)
-    with visitor.open("chunks=3&error=1") as wire:
-        while wire.recv(1000):
-            pass
-    assert visitor.waits_for_end() == {"a": "1", "stream": "closed", "sent": 2}
+    with visitor.open("chunks=3&error=1"):  # Daphne never closes it
+        assert visitor.waits_for_end() == {"a": "1", "stream": "closed", "sent": 2}
 
 
-def test_runserver(database_url):
-    with serve("runserver", database_url) as port:
+@pytest.mark.parametrize("store", ["db", "memory"])
+@pytest.mark.parametrize("server", ["daphne", "hypercorn", "runserver"])
+def test_on(server, store, database_url):
+    with serve(server, database_url, TEST_STORE=store) as port:
         test_the_normal_end(port)
         test_the_client_leaves(port)
+        test_the_view_fails_in_mid_stream(port)
