@@ -167,3 +167,29 @@ def test_of_eight_different_messages_at_once_one_runs_and_seven_are_told_so():
     [winner] = [result for result in results if isinstance(result, str)]
     assert results.count(("refused", winner)) == 7
     assert Message.objects.count() == 4
+
+
+def test_a_send_that_was_stored_and_answered_while_its_double_was_looking_is_not_stored_again():
+    converse("user:1", "c", "before")
+
+    def other_tab_is_faster() -> bool:
+        end(begin("hello", "m1"))
+        return False
+
+    double = turns.begin(ask(), never_dead, other_tab_is_faster)
+
+    assert double.attached
+    assert Message.objects.filter(sent_hash=history.digest("m1")).count() == 1
+
+
+def test_a_retry_that_was_answered_while_its_double_was_looking_is_not_answered_again():
+    end(begin(), "interrupted")
+
+    def other_tab_is_faster() -> bool:
+        end(begin())
+        return False
+
+    double = turns.begin(ask(), never_dead, other_tab_is_faster)
+
+    assert double.attached
+    assert Message.objects.filter(role="assistant").count() == 2
