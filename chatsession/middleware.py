@@ -51,6 +51,8 @@ class SessionMiddleware(django_sessions.SessionMiddleware):
         if must_commit(request, response):
             with interruptions():
                 saved = await prepared(request).acommit()
+        elif (session := renamed(request)) and not await session.aexists(session.session_key):
+            session.restore_key()
         finish(request, response, saved=saved)
         return response
 
@@ -67,6 +69,8 @@ class SessionMiddleware(django_sessions.SessionMiddleware):
         if must_commit(request, response):
             with interruptions():
                 saved = prepared(request).commit()
+        elif (session := renamed(request)) and not session.exists(session.session_key):
+            session.restore_key()
         finish(request, response, saved=saved)
         return response
 
@@ -119,6 +123,12 @@ def must_commit(request: HttpRequest, response: HttpResponseBase) -> bool:
     # An old session is adopted before a stream begins: then it is too late for the cookie.
     is_wanted = is_used(session) or (response.streaming and session.old_key is not None)
     return is_wanted and response.status_code < 500
+
+
+def renamed(request: HttpRequest) -> BaseStore | None:
+    """A session with a new key in a response that is not committed: a rollback may have taken it back."""
+    session = getattr(request, "session", None)
+    return session if isinstance(session, BaseStore) and session.handle and session.has_new_key else None
 
 
 def prepared(request: HttpRequest) -> BaseStore:
@@ -181,7 +191,7 @@ def must_reissue(session: BaseStore) -> bool:
     """The browser's cookie no longer fits: another key (even if a 5xx was not saved), or an old signature."""
     if not session.handle:
         return False
-    return session.session_key != session.presented_key or has_old_signature(session)
+    return session.has_new_key or has_old_signature(session)
 
 
 def has_old_signature(session: BaseStore) -> bool:

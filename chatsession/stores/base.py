@@ -61,6 +61,15 @@ class BaseStore(Operations):
         return record.handle if record else ""
 
     @property
+    def has_new_key(self) -> bool:
+        """Whether the key is another than the one the session was asked for."""
+        return self.session_key != self.presented_key
+
+    def restore_key(self) -> None:
+        """Go back to the key the session was asked for: its record was never renamed."""
+        self._session_key = self.presented_key
+
+    @property
     def cause(self) -> Cause:
         """Why this session is new or not. Loads it: in async code, await any ``a…()`` method first."""
         self._get_session()
@@ -212,11 +221,19 @@ class BaseStore(Operations):
 
     # Another engine's sessions
 
-    def _take(self, old_key: str) -> dict[str, Any] | None:
-        return adoption.take(old_key)
+    def _adopt(self, old_key: str, key_hash: str) -> tuple[Record | None, bool]:
+        taken = adoption.take(old_key)
+        if taken.values is None:
+            return None, taken.rival
+        record = self._carrying(taken.values)
+        self._insert(key_hash, record)
+        return record, False
 
-    async def _atake(self, old_key: str) -> dict[str, Any] | None:
-        return await sync_to_async(adoption.take)(old_key)
+    async def _aadopt(self, old_key: str, key_hash: str) -> tuple[Record | None, bool]:
+        return await sync_to_async(self._adopt)(old_key, key_hash)
+
+    def _insert(self, key_hash: str, record: Record) -> bool:
+        raise NotImplementedError
 
     # The class: what screens and commands ask
 

@@ -127,6 +127,14 @@ class SessionStore(BaseStore):
         expired = rows().filter(Q(expires_at__lte=now) | too_old(now), key_hash=key_hash)
         return bool(past_locks(lambda: expired.delete()[0]))
 
+    def _adopt(self, old_key: str, key_hash: str) -> tuple[Record | None, bool]:
+        """In one transaction: nobody finds neither, and a failure loses nothing."""
+        return past_locks(lambda: self._adopt_at_once(old_key, key_hash))
+
+    def _adopt_at_once(self, old_key: str, key_hash: str) -> tuple[Record | None, bool]:
+        with transaction.atomic(using=alias()):
+            return super()._adopt(old_key, key_hash)
+
     def _run(self, steps: Steps[T]) -> T:
         try:
             return super()._run(steps)
@@ -195,7 +203,7 @@ def matching(user_id: str | None = None, search: str = "") -> QuerySet[Session]:
     if not search:
         return found
     wanted = Q(user_agent__icontains=search) | Q(ip__startswith=search) | Q(user_id=search)
-    return found.filter(wanted | Q(pk=search) if is_uuid(search) else wanted)
+    return found.filter(wanted | Q(pk__startswith=search))
 
 
 def too_old(now: datetime) -> Q:
