@@ -28,7 +28,7 @@ def test_the_first_words_show_while_the_model_writes(anywhere, visit):
 
 def test_a_reload_in_mid_answer_shows_the_whole_answer_in_the_end(anywhere, visit):
     visitor = visit(anywhere)
-    visitor.send("/slow 20")
+    visitor.send("/slow 50")
     visitor.first_words()
     visitor.tab.wait_for_url(re.compile("/chat/[0-9a-f]{32}/"))
 
@@ -37,7 +37,7 @@ def test_a_reload_in_mid_answer_shows_the_whole_answer_in_the_end(anywhere, visi
     visitor.first_words()
     assert visitor.answer().endswith("開いたりしてみてください。")
     assert visitor.answer().count("ご指定の間隔で") == 1
-    assert visitor.texts("user") == ["/slow 20"]
+    assert visitor.texts("user") == ["/slow 50"]
 
 
 def test_two_tabs_do_not_harm_each_other(visitor):
@@ -46,7 +46,7 @@ def test_two_tabs_do_not_harm_each_other(visitor):
     other = visitor.open(visitor.tab.url.removeprefix(visitor.address))
 
     visitor.look_away(other)
-    visitor.send("/slow 20")
+    visitor.send("/slow 50")
     visitor.first_words()
     assert visitor.texts("user", other) == ["私の名前は花子です。"]
     visitor.look_at(other)

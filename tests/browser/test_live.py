@@ -7,13 +7,12 @@ def test_a_run_of_one_tab_shows_live_in_the_other(visitor):
     visitor.say("/echo 一")
     other = visitor.open(visitor.tab.url.removeprefix(visitor.address))
 
-    visitor.send("/slow 20")
+    visitor.send("/stall")
+    visitor.first_words(other)
+    other.click("[data-stop]")
 
-    words = visitor.first_words(other)
-    whole = visitor.answer(other)
-    assert len(words) < len(whole)
-    assert whole == visitor.answer()
-    assert visitor.texts("user", other) == ["/echo 一", "/slow 20"]
+    assert visitor.answer(other) == visitor.answer()
+    assert visitor.texts("user", other) == ["/echo 一", "/stall"]
 
 
 def test_what_another_device_does_shows_when_the_page_is_looked_at(visitor, visit):
@@ -23,13 +22,14 @@ def test_what_another_device_does_shows_when_the_page_is_looked_at(visitor, visi
     device.tab.click("[data-edit]")
     device.tab.keyboard.type("二")
 
-    visitor.send("/slow 20")
+    visitor.send("/stall")
     visitor.first_words()
     device.tab.evaluate("window.dispatchEvent(new Event('focus'))")
 
     device.first_words()
     assert device.tab.input_value(".editor textarea") == "/echo 一二"
     assert device.tab.evaluate("document.activeElement.name") == "text"
+    visitor.tab.click("[data-stop]")
     assert device.answer() == visitor.answer()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 PATIENCE = 20_000  # ms
 
@@ -87,10 +86,10 @@ class Visitor:
 
     def until(self, expression: str, tab=None) -> None:
         """Wait for a JavaScript expression to be true; Playwright's own way needs ``unsafe-eval``."""
-        deadline = time.monotonic() + PATIENCE / 1000
-        while not (tab or self.tab).evaluate(expression):
-            assert time.monotonic() < deadline, f"never came true: {expression}"
-            (tab or self.tab).wait_for_timeout(20)
+        look = f"({expression}) ? end(true) : performance.now() > late ? end(false) : setTimeout(look, 15)"
+        start = f"const late = performance.now() + {PATIENCE}, look = () => {look}; look();"
+        came = (tab or self.tab).evaluate(f"new Promise(end => {{ {start} }})")
+        assert came, f"never came true: {expression}"
 
     def texts(self, role: str, tab=None) -> list[str]:
         """The texts of all questions or answers."""
