@@ -82,6 +82,15 @@ ADOPTABLE = (
     '"django.contrib.sessions.backends.db", "….cache" or "….cached_db"; the first and the last need '
     "django.contrib.sessions in INSTALLED_APPS"
 )
+
+
+def is_retention(value: Any) -> bool:
+    choices = {"deleted_users": ("erase", "anonymise")}
+    return isinstance(value, Mapping) and all(
+        wanted in choices.get(kind, ()) for kind, wanted in value.items()
+    )
+
+
 NUMBER = (is_number, "a whole number above 0")
 FUNCTION = (is_callable, "a function of the request or the dotted path of one that can be imported")
 EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -96,6 +105,7 @@ EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "MAX_QUEUED": (lambda value: value == 0 or is_number(value), "a whole number, 0 or above"),
     "MAX_STREAMS_PER_OWNER": NUMBER,
     "RATE": (is_rates, 'a dictionary: {"user": "60/h", "guest": "20/m"}; s, m, h or d'),
+    "RETENTION": (is_retention, 'a dictionary: {"deleted_users": "erase"}, or "anonymise"'),
     "MAX_SESSION_BYTES": NUMBER,
     "MAX_SESSIONS": NUMBER,
     "SKIP_HEADERS": (is_headers, 'a dictionary: header\'s name -> the value it must have, or "*"'),

@@ -16,6 +16,7 @@ DEFAULT_MODELS: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "chatsession.backends.demo.DemoBackend"},
 }
 DEFAULT_PERMISSIONS: dict[str, str] = {"chat": "anyone", "feedback": "anyone"}
+DEFAULT_RETENTION: dict[str, str] = {"deleted_users": "erase"}
 
 
 class Settings:
@@ -86,6 +87,11 @@ class Settings:
     def RATE(self) -> Mapping[str, str]:
         """Sends in a while and process, by "user" and by "guest" (per IP): "20/m"; s, m, h or d."""
         return cast("Mapping[str, str]", self._get("RATE", {}))
+
+    @property
+    def RETENTION(self) -> Mapping[str, str]:
+        """What becomes of data: "erase" or "anonymise" the conversations of "deleted_users"."""
+        return {**DEFAULT_RETENTION, **self._get("RETENTION", {})}
 
     @property
     def MAX_SESSION_BYTES(self) -> int:
