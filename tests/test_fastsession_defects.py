@@ -17,6 +17,7 @@ from unittest import mock
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
+from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.http import HttpResponse, StreamingHttpResponse
@@ -162,6 +163,12 @@ class Defects:
         self.client.get("/session/write?a=1")
         self.at(-5)
         assert self.client.get("/session/dump").json() == {"a": "1"}
+
+    def test_a_skip_header_without_a_value_switches_every_session_off(self):
+        for wrong in ({"X-Session": None}, {"X-Session": ""}, {"": "x"}):
+            with override_settings(CHATSESSION={"SKIP_HEADERS": wrong}):
+                assert "chatsession.E003" in [message.id for message in run_checks(tags=["chatsession"])]
+                assert self.client.get("/session/write?a=1").cookies
 
     # How many there are
 
