@@ -1,4 +1,4 @@
-"""One command from a fresh clone: ``python3 demo_project/start.py demo``, ``test`` or ``test-all``.
+"""From a fresh clone: ``python3 demo_project/start.py demo``, ``chaos``, ``test`` or ``test-all``.
 
 It needs Python and its venv module, nothing else: everything is installed into ``.venv`` beside
 ``pyproject.toml``, and a stamp in there lets the second start do without the network.
@@ -7,6 +7,8 @@ It needs Python and its venv module, nothing else: everything is installed into 
 
 HOST, PORT              where to listen: 127.0.0.1 and 8000, or the next free port
 DEMO_ADMIN_PASSWORD     the password of the user "admin"; otherwise the first start makes one and shows it
+
+``chaos`` is the demo on two workers, with a button that kills the one that is writing.
 
 The server's own variables (store, database, language model) are in the docstring of ``settings.py``.
 
@@ -34,7 +36,7 @@ DEFAULT_PORTS = range(8000, 8100)
 
 TEXTS = {
     "en": {
-        "usage": "Usage: python3 demo_project/start.py demo | test | test-all",
+        "usage": "Usage: python3 demo_project/start.py demo | chaos | test | test-all",
         "old_python": "Python 3.11 or newer is needed; this one is {}.",
         "no_venv": "Python's venv module is missing. This brings it:  {}",
         "installing": "Installing into .venv; later starts skip this ...",
@@ -46,7 +48,7 @@ TEXTS = {
         "addresses": "Chat:   {0}chat/\nAdmin:  {0}admin/\nCtrl-C ends the server.",
     },
     "ja": {
-        "usage": "使い方: python3 demo_project/start.py demo | test | test-all",
+        "usage": "使い方: python3 demo_project/start.py demo | chaos | test | test-all",
         "old_python": "Python 3.11 以上が必要です (実行中の Python は {} です)。",
         "no_venv": "Python の venv モジュールがありません。次のコマンドで入ります:  {}",
         "installing": ".venv にインストールしています (2 回目からは省かれます) ...",
@@ -159,16 +161,28 @@ def show_admin() -> None:
         print(text("admin", made.stdout.strip()))
 
 
-def demo() -> None:
+def prepare(*requirements: str) -> tuple[str, int, str]:
+    """Bring everything that the demo needs; host, port and both together, as addresses have them."""
     host = os.environ.get("HOST") or "127.0.0.1"
     port = choose_port(host, os.environ.get("PORT"))
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    install(demo_requirements())
+    install([*demo_requirements(), *requirements])
     run(PYTHON, MANAGE, "migrate", "--verbosity", "0")
     show_admin()
     print(text("addresses", f"http://{address}/"))
+    return host, port, address
+
+
+def demo() -> None:
+    address = prepare()[-1]
     # One process, so that the memory store and the port end with it; insecure: static files without DEBUG.
     become(MANAGE, "runserver", "--noreload", "--insecure", address)
+
+
+def chaos() -> None:
+    host, port, _ = prepare("uvicorn")
+    options = ["--workers", 2, "--log-level", "warning", "--timeout-graceful-shutdown", 3]
+    become("-m", "uvicorn", "demo_project.chaos.asgi:application", "--host", host, "--port", port, *options)
 
 
 def test(*options: str) -> None:
@@ -179,7 +193,7 @@ def test(*options: str) -> None:
 
 def main(arguments: list[str]) -> None:
     need_python(sys.version_info[:3])
-    commands = {"demo": demo, "test": test, "test-all": lambda: test("all")}
+    commands = {"demo": demo, "chaos": chaos, "test": test, "test-all": lambda: test("all")}
     if len(arguments) != 1 or arguments[0] not in commands:
         sys.exit(text("usage"))
     os.environ.pop("DJANGO_SETTINGS_MODULE", None)  # the shell's own project has nothing to say here

@@ -65,7 +65,7 @@ def test_every_text_is_there_in_both_languages():
 
 
 def test_an_unknown_command_shows_the_usage():
-    assert "demo | test | test-all" in refusal(start.main, ["serve"])
+    assert "demo | chaos | test | test-all" in refusal(start.main, ["serve"])
 
 
 def test_an_old_python_is_refused():
