@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.apps import apps
 from django.contrib.sessions.backends.cache import SessionStore as CacheStore
@@ -21,8 +21,8 @@ logger = logging.getLogger("chatsession.sessions")
 
 #: Seconds in which requests sent with the old cookie still find the session.
 GRACE = 60
-#: How often such a request looks for what another is just storing: 30 ms in all, on average.
-TRIES = 6
+#: How often such a request looks for what another is storing: 30 ms in all, some 5 s if it is known to.
+TRIES, TRIES_WITH_RIVAL = 6, 160
 
 _BARE_KEY = re.compile(r"[a-z0-9]{32}")
 
@@ -51,22 +51,41 @@ def new_key_of(old_key: str) -> str:
     return salted_hmac("chatsession.adoption", old_key, algorithm="sha256").hexdigest()[:32]
 
 
-def take(old_key: str) -> dict[str, Any] | None:
-    """The values of the old session, which is deleted first; None if there is none, or another request has
-    taken it."""
+class Taken(NamedTuple):
+    """The ``values`` of the old session; None if there is none, or a ``rival`` has taken it."""
+
+    values: dict[str, Any] | None
+    rival: bool = False
+
+
+def take(old_key: str) -> Taken:
+    """The old session, which is deleted: one request gets it."""
     old = engine(str(conf.ADOPT))(old_key)
     values = dict(old.load())
-    return values if old.session_key and _remove(old) else None
+    take_from = _take_from_cache if isinstance(old, CacheStore) else _take_from_database
+    return take_from(old, old_key, values if old.session_key else None)
 
 
-def _remove(old: DatabaseStore | CacheStore) -> bool:
-    if isinstance(old, CacheStore):
-        cache: Any = old._cache  # type: ignore[attr-defined]
-        return bool(cache.delete(old.cache_key))
+def _take_from_cache(old: Any, old_key: str, values: dict[str, Any] | None) -> Taken:
+    # A mark decides, and tells those who come when the old session is gone and the new not there yet.
+    mark = f"{old.cache_key_prefix}{old_key}.adopted"
+    if values is None:
+        return Taken(None, rival=old._cache.get(mark) is not None)
+    if not old._cache.add(mark, 1, GRACE):
+        return Taken(None, rival=True)
+    old.delete()
+    return Taken(values)
+
+
+def _take_from_database(old: Any, old_key: str, values: dict[str, Any] | None) -> Taken:
+    if values is None:
+        return Taken(None)
     rows = old.model._default_manager.using(router.db_for_write(old.model))
-    removed, _rows = rows.filter(session_key=old.session_key).delete()
+    removed, _rows = rows.filter(session_key=old_key).delete()
+    if not removed:
+        return Taken(None, rival=True)
     old.delete()  # from the cache too, if it has one
-    return bool(removed)
+    return Taken(values)
 
 
 def carried(values: dict[str, Any], encode: Callable[[str, Any], bytes]) -> dict[str, bytes]:

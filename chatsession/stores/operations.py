@@ -59,6 +59,7 @@ class Operations(Driver, SessionBase):
     ``_apply(key_hash, record, change, stamp) -> Record | None``: ``records.merge()`` onto the present record,
     atomically; ``record`` is the one last seen. None: there is none any more, or it refuses the change.
     ``_rename(old_hash, new_hash) -> bool``, ``_touch(key_hash, stamp) -> bool``, ``_remove(key_hash)``,
+    ``_adopt(old_key, key_hash) -> (Record | None, rival)``: insert what ``adoption.take()`` gives.
     ``_expire(key_hash, now) -> bool``: remove the record if it has expired.
     ``_find(handle) -> (key_hash, Record) | None``, ``_valid_of(handles) -> iterable of SessionInfo``.
     ``_end(handle) -> SessionInfo | None``: remove the record of that handle.
@@ -122,13 +123,12 @@ class Operations(Driver, SessionBase):
 
     def _adopting(self, old_key: str) -> Steps[Record | None]:
         key = adoption.new_key_of(old_key)
-        taken: dict[str, Any] | None = yield "take", old_key
-        if taken is None:
-            record = yield from self._adopted(hash_key(key))
-        else:
-            record = self._carrying(taken)
-            yield "insert", hash_key(key), record
+        record: Record | None
+        record, rival = yield "adopt", old_key, hash_key(key)
+        if record:
             yield "send", signals.session_created, {"session": self}
+        else:
+            record = yield from self._adopted(hash_key(key), rival)
         self._cause = Cause.SUCCESS if record else Cause.UNKNOWN_ID
         self._session_key = key if record else None
         return record
@@ -140,9 +140,9 @@ class Operations(Driver, SessionBase):
         stamp = self._stamp(self._values(draft))
         return replace(seen(draft, stamp), user_id=stamp.user_id, guest=stamp.guest)
 
-    def _adopted(self, key_hash: str) -> Steps[Record | None]:
+    def _adopted(self, key_hash: str, rival: bool) -> Steps[Record | None]:
         """What another request has just adopted: for a while, and only until somebody logs in."""
-        for attempt in range(adoption.TRIES):
+        for attempt in range(adoption.TRIES_WITH_RIVAL if rival else adoption.TRIES):
             record: Record | None = yield "fetch", key_hash
             if record:
                 age = (timezone.now() - record.created_at).total_seconds()
