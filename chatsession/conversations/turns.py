@@ -103,7 +103,7 @@ def _question(ask: Ask, conversation: Conversation) -> Message | None:
     """The stored question this asks again, if any; the newest of those sent under one ID."""
     if ask.text is None:
         return _last_question(ask, conversation)
-    sent = history.messages_of(conversation).filter(sent_hash=history.digest(ask.message_id)).first()
+    sent = find_message(conversation, ask.message_id)
     return sent if sent and sent.parts_hash == ask.parts_hash else None
 
 

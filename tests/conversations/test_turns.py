@@ -95,6 +95,15 @@ def test_the_same_id_with_another_text_is_an_edit_beside_the_first():
     assert begin("goodbye", "m1").attached
 
 
+def test_an_edit_sent_again_under_the_id_it_is_shown_by_is_the_same_message():
+    end(begin("hello", "m1"))
+    edited = begin("goodbye", "m1")
+    end(edited)
+
+    assert begin("goodbye", edited.question.public_id).attached
+    assert Message.objects.filter(role="user").count() == 2
+
+
 def test_answering_again_makes_a_sibling_answer():
     first = begin()
     end(first)
