@@ -27,6 +27,7 @@ from chatsession.exceptions import ChatError, NotFound
 from chatsession.models import Message
 from chatsession.rendering import render as render_markdown
 from chatsession.runs import service, stored
+from chatsession.stores.base import BaseStore
 from chatsession.views import owners
 from chatsession.views.api import has_permission, language_of, non_atomic
 from chatsession.views.chat import ask_from
@@ -161,6 +162,7 @@ def page_context(request: HttpRequest, owner: str | None) -> dict[str, Any]:
     return {
         "language": translation.get_language(),
         "user": getattr(request, "user", None),
+        "has_sessions": isinstance(request.session, BaseStore),
         "conversations": rows[:CONVERSATIONS],
         "more_conversations": len(rows) > CONVERSATIONS,
         "claimed": request.session.get(owners.CLAIMED_KEY, 0) if owner else 0,

@@ -131,6 +131,11 @@ class Sessions:
         assert "このセッション" in page
         assert "Your sessions" not in page
 
+    def test_the_chat_leads_users_here(self):
+        link = f'href="{PAGE}"'
+        assert link in self.client.get("/chat/").content.decode()
+        assert link not in Client().get("/chat/").content.decode()
+
     def test_without_the_chat(self):
         with override_settings(ROOT_URLCONF="tests.views.test_my_sessions"):
             page = self.client.get("/account/sessions/").content.decode()
@@ -171,3 +176,4 @@ class ForeignEngineTests(TestCase):
         client = Client()
         client.force_login(User.objects.create_user("hanako"))
         assert client.get(PAGE).status_code == 404
+        assert PAGE not in client.get("/chat/").content.decode()
