@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 from demo_project import database_url
@@ -55,6 +56,9 @@ TEMPLATES = [
 ]
 # A file, not ":memory:": the threads and server processes of the tests meet in it.
 SQLITE = Path(tempfile.gettempdir()) / f"chatsession-tests-{os.getuid()}-{os.getpid()}.sqlite3"
+if os.environ.get("TEST_DATABASE_URL", "").startswith("mysql"):
+    pymysql = import_module("pymysql")
+    pymysql.install_as_MySQLdb()
 DATABASES = {"default": database_url.parse(os.environ.get("TEST_DATABASE_URL", f"sqlite:///{SQLITE}"))}
 if "TEST_DATABASE_URL" not in os.environ:
     DATABASES["default"]["TEST"] = {"NAME": SQLITE}

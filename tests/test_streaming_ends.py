@@ -8,6 +8,7 @@ import threading
 from datetime import timedelta
 from importlib import import_module
 from unittest import mock
+from weakref import WeakSet
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -31,6 +32,8 @@ class Streaming:
     """A visitor with a session reads a stream of a view that has used it."""
 
     def setUp(self):
+        # Streams that other tests have left to the garbage collector are not looked at.
+        self.enterContext(mock.patch.object(attendance, "_open", WeakSet()))
         self.session = Store()
         self.session["a"] = 1
         self.session.save()

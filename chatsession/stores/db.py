@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -23,6 +24,8 @@ T = TypeVar("T")
 
 #: How long a write is tried against rivals and locks before an error is raised, in seconds.
 PATIENCE = 30
+#: How SQLite, MySQL ("try restarting transaction") and PostgreSQL say it.
+LOST_TO_RIVALS = re.compile("database (table )?is locked|try restarting transaction|deadlock detected")
 #: Rows asked for or deleted at a time: SQLite takes no more than 999 variables everywhere.
 BATCH = 900
 
@@ -64,7 +67,7 @@ def attempts() -> Iterator[int]:
 
 
 def past_locks(query: Callable[[], T]) -> T:
-    """Try again while SQLite says that the database is locked.
+    """Try again while SQLite says that the database is locked, or another one that there was a deadlock.
 
     Inside an atomic block that cannot help: there the transaction itself has lost.
     """
@@ -72,7 +75,7 @@ def past_locks(query: Callable[[], T]) -> T:
         try:
             return query()
         except OperationalError as error:
-            if "locked" not in str(error) or in_atomic_block():
+            if in_atomic_block() or not LOST_TO_RIVALS.search(str(error)):
                 raise
     return query()
 
@@ -88,9 +91,13 @@ class SessionStore(BaseStore):
         row = Session(
             id=uuid.UUID(record.handle), key_hash=key_hash, created_at=record.created_at, **to_columns(record)
         )
-        try:
+
+        def insert() -> None:
             with transaction.atomic(using=alias()):
                 row.save(using=alias(), force_insert=True)
+
+        try:
+            past_locks(insert)
         except IntegrityError:
             return False
         return True
@@ -145,7 +152,8 @@ class SessionStore(BaseStore):
     def clear_expired(cls) -> None:
         now = timezone.now()
         while batch := list(rows().filter(expires_at__lte=now).values_list("pk", flat=True)[:BATCH]):
-            rows().filter(pk__in=batch, expires_at__lte=now).delete()
+            expired = rows().filter(pk__in=batch, expires_at__lte=now)
+            past_locks(expired.delete)
 
     # Screens and commands
 

@@ -98,7 +98,7 @@ def patch_one(request: HttpRequest, public_id: str) -> HttpResponseBase:
     if "leaf" in body:
         switch_to(conversation, data["leaf"])
     given = {name: data[name] for name in ("title", "archived") if name in body}
-    history.conversations_of(conversation.owner).filter(pk=conversation.pk).update(**given)
+    history.conversations_of(conversation.owner).order_by().filter(pk=conversation.pk).update(**given)
     conversation.refresh_from_db()
     return answer(as_json(conversation))
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from unittest import mock
 
 from django.db import connection, transaction
@@ -11,6 +13,7 @@ from chatsession.models import Session
 from chatsession.signing import hash_key
 from chatsession.stores import db
 from chatsession.stores.db import SessionStore
+from tests.servers import environment
 
 
 def saved(**values):
@@ -58,6 +61,27 @@ class RowTests(TestCase):
         assert [str(row.pk) for row in Session.objects.all()] == [valid.handle]
 
 
+def url_of(database):
+    """What ``database_url.parse()`` makes these settings of."""
+    scheme = {"sqlite3": "sqlite", "postgresql": "postgres", "mysql": "mysql"}[
+        connection.settings_dict["ENGINE"].rpartition(".")[2]
+    ]
+    server = "{USER}:{PASSWORD}@{HOST}:{PORT}".format(**database) if scheme != "sqlite" else ""
+    return f"{scheme}://{server}/{database['NAME']}"
+
+
+class StorageTests(TestCase):
+    def test_postgresql_does_not_compress(self):
+        if connection.vendor != "postgresql":
+            self.skipTest("a setting of PostgreSQL's")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT attstorage FROM pg_attribute WHERE attname = 'data' AND attrelid = %s::regclass",
+                [Session._meta.db_table],
+            )
+            assert cursor.fetchone() in [("e",), (b"e",)]
+
+
 class ConcurrencyTests(TransactionTestCase):
     def overtaken(self):
         """Two requests have loaded the session, the other one has written already."""
@@ -99,9 +123,40 @@ class ConcurrencyTests(TransactionTestCase):
         assert dict(SessionStore(session.session_key)) == {"a": 1}
 
     def test_a_locked_database_is_waited_for(self):
-        answers = [OperationalError("database is locked"), OperationalError("database is locked"), 1]
-        query = mock.Mock(side_effect=answers)
-        assert db.past_locks(query) == 1
+        for said in (
+            "database is locked",
+            "database table is locked",
+            "(1213, 'Deadlock found when trying to get lock; try restarting transaction')",
+            "deadlock detected",
+        ):
+            query = mock.Mock(side_effect=[OperationalError(said), OperationalError(said), 1])
+            assert db.past_locks(query) == 1
+
+    def test_writers_in_two_processes_lose_nothing(self):
+        session = saved(n=0)
+        writers = [self.process(session.session_key, first=n * 25) for n in range(2)]
+        for writer in writers:
+            assert writer.stdout.readline() == "ready\n"
+        for writer in writers:
+            writer.stdin.write("go\n")
+            writer.stdin.flush()
+        for writer in writers:
+            assert (writer.communicate(timeout=120)[0], writer.returncode) == ("", 0)
+        own = {f"own {number}": number for number in range(50)}
+        assert dict(SessionStore(session.session_key)) == {"n": 50, **own}
+
+    def process(self, session_key, *, first):
+        command = [sys.executable, "-m", "tests.writers", session_key, str(first), "25"]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment(url_of(connection.settings_dict)),
+        )
+        self.addCleanup(process.kill)
+        return process
 
     def test_but_not_in_a_transaction_nor_any_other_error(self):
         with transaction.atomic(), self.assertRaises(OperationalError):
