@@ -92,20 +92,26 @@ def end(handle: str, *, but: Cut | None = None) -> None:
 
 
 def _watch() -> None:
-    global _watcher
-    while True:
+    time.sleep(INTERVAL)
+    while _round():
         time.sleep(INTERVAL)
-        with _lock:
-            cuts = list(_open)
-            if not cuts:
-                _watcher = None
-                return
-        try:
-            look([cut for cut in cuts if cut.is_visible])
-        except Exception:
-            logger.exception("Could not ask for the sessions of open streams; trying again")
-        finally:
-            connections.release()
+
+
+def _round() -> bool:
+    """One look. False if there is nothing to look after: then the thread ends."""
+    global _watcher
+    with _lock:
+        cuts = list(_open)
+        if not cuts:
+            _watcher = None
+            return False
+    try:
+        look([cut for cut in cuts if cut.is_visible])
+    except Exception:
+        logger.exception("Could not ask for the sessions of open streams; trying again")
+    finally:
+        connections.release()
+    return True
 
 
 def look(cuts: list[Cut]) -> None:
