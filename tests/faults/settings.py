@@ -7,3 +7,7 @@ from tests.settings import CHATSESSION
 
 ROOT_URLCONF = "tests.faults.urls"
 CHATSESSION = {**CHATSESSION, "MAX_STREAMS_PER_OWNER": 1000}
+CHATSESSION["MODELS"] = {
+    **CHATSESSION["MODELS"],
+    "forgetful": {"BACKEND": "tests.faults.backends.Forgetful", "OPTIONS": {"delay": 0}},
+}

@@ -39,6 +39,7 @@ class Visitor:
         self.storm = storm
         self.id = uuid.UUID(int=storm.dice.getrandbits(128)).hex
         self.headers = {}
+        self.model = "default"
 
     async def arrive(self):
         while not self.headers:
@@ -67,6 +68,7 @@ class Visitor:
         text, message_id = self.storm.dice.choice(PROMPTS), uuid.uuid4().hex
         if self.storm.happens(10):
             text += " 🎈"
+        self.model = "forgetful" if self.storm.happens(40) else "default"
         also = [
             (20, lambda: self.ask(text, message_id, "double sends")),
             (20, lambda: self.reload("reloads")),
@@ -85,7 +87,7 @@ class Visitor:
         """Send until it is answered, then read. A user who is told to wait does so and sends again."""
         self.storm.figures[name] += 1
         message = {"id": message_id, "role": "user", "parts": [{"type": "text", "text": text}]}
-        body = {"id": self.id, "message": message}
+        body = {"id": self.id, "message": message, "model": self.model}
         for _ in range(200):
             reading = Reading(self.id)
             try:
@@ -99,7 +101,10 @@ class Visitor:
             except Broken:
                 self.storm.figures["broken connections"] += 1
             if reading in self.storm.readings:
-                return await self.go_on(reading)
+                await self.go_on(reading)
+                if reading.end != "error" or self.storm.happens(30):
+                    return
+                self.storm.figures["retries"] += 1
             await asyncio.sleep(0.3)
         self.storm.faults.append(f"never answered: {text}")
 
@@ -128,8 +133,9 @@ class Visitor:
             return
         while not reading.end:
             await asyncio.sleep(0.3)
-            reading.end = reading.end or await self.resume(reading)
-        self.storm.figures["read to the end"] += 1
+            nothing = await self.resume(reading)
+            reading.end = reading.end or nothing
+        self.storm.figures[f"read to {reading.end!r}"] += 1
         self.storm.figures["replays"] += reading.replays
 
     async def resume(self, reading):
