@@ -41,7 +41,7 @@ class Server:
 
     def __init__(self, folder: str) -> None:
         self.url = f"sqlite:///{folder}/db.sqlite3"
-        self.log = Path(folder, "log").open("w+")
+        self.log = Path(folder, "log").open("w+")  # noqa: SIM115 - the server's, while it lives
         self.port = free_port()
 
     def __enter__(self) -> Server:

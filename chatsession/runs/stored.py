@@ -101,7 +101,8 @@ def finish(message: Message, lease: str | None, outcome: Outcome, **fields: obje
     )
     with connections.writing(database):
         rows = Message.objects.using(database).filter(**own(message, lease)).update(**end, **fields)
-        conversation.update(active_run=None, updated_at=now)
+        if rows:
+            conversation.update(active_run=None, updated_at=now)
     return bool(rows)
 
 

@@ -13,9 +13,10 @@ from django.test import override_settings
 from chatsession.backends.base import BackendError, Reasoning, Source, Usage
 from chatsession.conversations.turns import Ask
 from chatsession.models import Conversation, Message, Worker
-from chatsession.runs import recovery, service
+from chatsession.runs import recovery, service, stored
 from chatsession.runs.engine import engine
 from chatsession.runs.follow import afollow, follow
+from chatsession.runs.log import Outcome
 from chatsession.signals import run_finished, run_started
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -331,6 +332,18 @@ def test_a_run_whose_row_another_worker_took_stops_itself():
     assert gate.closed.wait(5)
     assert run.ended.wait(5)
     assert stored_answer().status == "streaming"
+
+
+def test_the_end_of_a_run_that_was_taken_over_does_not_free_the_conversation():
+    gate = Gate()
+    turn, run = send(gate)
+    gate.written.wait(5)
+
+    assert not stored.finish(turn.answer, "a worker that was taken for dead", Outcome("complete", {}))
+
+    assert Conversation.objects.get().active_run == run.id
+    gate.open.set()
+    text_of(run)
 
 
 def orphan(model: str, parts: list, text: str = "hello") -> Message:
