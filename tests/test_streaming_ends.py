@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 from datetime import timedelta
 from importlib import import_module
 from unittest import mock
@@ -237,7 +238,10 @@ class SyncStreamTests(Streaming, TransactionTestCase):
             yield b"x"
 
         asyncio.run(self.aopened(never_read))
-        gc.collect()
+        forgotten, deadline = threading.Event(), time.monotonic() + PATIENCE
+        while attendance._open and time.monotonic() < deadline:
+            gc.collect()
+            forgotten.wait(0.01)  # a look at the store may be under way, which holds it
         assert not attendance._open
 
     def test_the_watch_ends_with_the_last_stream(self):
