@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from django.db import connections
+from django.db.models import QuerySet
 
 from chatsession.models import Conversation, Message, Worker
 from chatsession.runs import recovery, service, stored
@@ -18,6 +19,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def test_a_thread_that_looks_while_another_takes_over_does_not_start_the_run_again(monkeypatch):
     message = orphan("default", [], text="/slow 1")
+    Message.objects.update(created_at="2020-01-01T00:00Z")
+    message.refresh_from_db()
     starts, start, looked = [], engine.start, []
 
     def look() -> None:
@@ -78,11 +81,14 @@ def test_a_reader_of_another_workers_answer_is_sent_away_when_it_is_deleted():
 def test_an_end_is_written_whole_or_not_at_all(monkeypatch):
     message = orphan("default", [])
 
-    def fail(*args, **kwargs):
-        raise KeyboardInterrupt
+    def update(rows, **fields):
+        if rows.model is Conversation:
+            raise KeyboardInterrupt
+        return whole_update(rows, **fields)
 
+    whole_update = QuerySet.update
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("chatsession.models.Conversation.objects.using", fail)
+        patch.setattr(QuerySet, "update", update)
         stored.finish(message, "dead", stored.Outcome("interrupted", {}))
 
     assert stored_answer().status == "streaming"
