@@ -22,8 +22,7 @@ from chatsession.stores import db, memory
 
 LONG = "TEST_SLOW" in os.environ
 PROFILE = settings(
-    max_examples=200 if LONG else 10,
-    stateful_step_count=40 if LONG else 20,
+    stateful_step_count=40,
     deadline=None,
     derandomize=not LONG,
     suppress_health_check=list(HealthCheck),
@@ -156,6 +155,7 @@ class SessionMachine(RuleBasedStateMachine):
     def flush(self, at):
         self.requests[at] = request = self.opened()
         self.call(request.session, "flush")
+        request.seen, request.mine = {}, {}
         self.stored = None
 
     @precondition(lambda self: self.stored is None)
@@ -172,6 +172,11 @@ class SessionMachine(RuleBasedStateMachine):
         else:
             raise AssertionError("a deleted session was written")
 
+    @precondition(lambda self: self.stored is None)
+    @rule(values=st.dictionaries(KEYS, VALUES))
+    def begin_anew(self, values):
+        self.begin(values)
+
     def teardown(self):
         if hasattr(self, "key"):
             assert dict(self.store(self.key)) == (self.stored or {})
@@ -186,6 +191,7 @@ class AsyncSessionMachine(SessionMachine):
 
 class MemoryTests(SimpleTestCase):
     store = memory.SessionStore
+    examples = 100
 
     def test_the_sync_methods(self):
         self.hold(SessionMachine)
@@ -194,8 +200,10 @@ class MemoryTests(SimpleTestCase):
         self.hold(AsyncSessionMachine)
 
     def hold(self, machine):
-        run_state_machine_as_test(type(machine.__name__, (machine,), {"store": self.store}), settings=PROFILE)
+        profile = settings(PROFILE, max_examples=self.examples * (10 if LONG else 1))
+        run_state_machine_as_test(type(machine.__name__, (machine,), {"store": self.store}), settings=profile)
 
 
 class DatabaseTests(MemoryTests, TransactionTestCase):
     store = db.SessionStore
+    examples = 5
