@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 POSTGRES = os.environ.get("TEST_POSTGRES", "postgres://postgres@127.0.0.1:5432")
 PAIRS = [("3.11", "5.2"), ("3.12", "6.1"), ("3.13", "6.1")]
-QUICK = "not server and not browser"
+QUICK = "not server and not browser and not matrix"
 CLIENTS = ROOT / "tests" / "clients"
 #: They touch neither sessions nor tables, or have a database of their own, so that once is enough.
 APART = ["backends", "protocols", "test_rendering.py", "test_chat_command.py"]
@@ -114,12 +114,28 @@ def test_steps() -> Iterator[Step]:
     yield pytest("SQLite", QUICK)
     yield pytest("memory store", QUICK, *NO_STORE, TEST_STORE="memory")
     yield pytest("PostgreSQL", QUICK, *ONCE, lacks=lacks_postgres(), TEST_DATABASE_URL=database)
-    yield pytest("servers", "server and not browser", TEST_SLOW="1")
+    yield pytest("servers", "server and not browser and not matrix")
     yield pytest("Chromium", "browser", lacks=lacks_chromium())
+
+
+def matrix_steps() -> Iterator[Step]:
+    """What takes too long for every commit: faults, hosts, others' packages, the wheel, more servers."""
+    yield Step("tests: matrix", [BIN / "pytest", "-m", "matrix"], lacks=lacks_postgres())
+    machines = ["tests/stores/test_state.py", "tests/runs/test_state_machine.py"]
+    yield Step("tests: long state machines", [BIN / "pytest", *machines], {"TEST_SLOW": "1"})
+
+
+def here() -> tuple[str, str]:
+    """This Python and this Django."""
+    import django
+
+    return "{}.{}".format(*sys.version_info), "{}.{}".format(*django.VERSION)
 
 
 def pair_steps() -> Iterator[Step]:
     for version, django in PAIRS:
+        if (version, django) == here():
+            continue  # that is what has just been tested
         found = python(version)
         lacks = "" if found else f"no Python {version}: pyenv install {version}"
         yield Step(
@@ -145,7 +161,7 @@ def run(step: Step) -> tuple[str, bool]:
 def main(everything: bool) -> int:
     steps = [] if os.environ.get("DJANGO") else list(static_steps())
     steps += test_steps()
-    steps += pair_steps() if everything else []
+    steps += [*matrix_steps(), *pair_steps()] if everything else []
     outcomes = [run(step) for step in steps]
     print("\n" + "\n".join(line for line, _ in outcomes))
     return int(any(failed for _, failed in outcomes))

@@ -32,7 +32,7 @@ def test_models_given_take_the_place_of_the_default():
 
 def test_permissions_given_are_laid_over_the_defaults():
     with override_settings(CHATSESSION={"PERMISSIONS": {"other": "staff"}}):
-        assert conf.PERMISSIONS == {"chat": "anyone", "other": "staff"}
+        assert conf.PERMISSIONS == {"chat": "anyone", "feedback": "anyone", "other": "staff"}
 
 
 def test_functions_may_be_given_as_they_are_or_by_path():

@@ -18,9 +18,10 @@ from tests.faults.reading import Reading
 from tests.processes import free_port, request, serving
 from tests.servers import environment, migrate, serve
 
-pytestmark = pytest.mark.server
+pytestmark = pytest.mark.matrix
 
 GUNICORN = "gunicorn tests.wsgi --bind=127.0.0.1:{port}"
+GTHREAD = f"{GUNICORN} --worker-class=gthread --threads=4"
 UVICORN = "uvicorn tests.asgi:application --workers=2 --log-level=warning --port={port}"
 RUNSERVER = "django runserver 127.0.0.1:{port}"
 SLOW = "One piece after the other"
@@ -89,12 +90,14 @@ def read(response, reading=None, words=None):
     return reading
 
 
-def go_on(guest, port, reading):
-    """Resume until the end, as a page does."""
+def go_on(guest, port, reading, words=None):
+    """Resume until the end, or until there are so many words, as a page does."""
     deadline = time.monotonic() + 2 * LEASE
     while not reading.end and time.monotonic() < deadline:
+        if words and len(reading.text.split()) >= words:
+            break
         try:
-            read(guest.follow(port, reading.cursor), reading)
+            read(guest.follow(port, reading.cursor), reading, words)
         except (OSError, http.client.HTTPException):
             time.sleep(0.2)
     assert reading.faults == []
@@ -148,8 +151,28 @@ def test_a_stop_reaches_the_other_worker_within_two_seconds(two):
     assert guest.stop(there)["status"] in (None, "stopped")
 
 
+@pytest.mark.parametrize("asleep", ["uvicorn tests.asgi:application --port={port}", GTHREAD])
+def test_a_worker_that_was_only_asleep_sends_its_readers_away_and_writes_no_more(database_url, asleep):
+    site = {"DJANGO_SETTINGS_MODULE": "tests.faults.settings", "TEST_LEASE": "3"}
+    with host(asleep, database_url, **site) as (process, here), host(GTHREAD, database_url, **site) as other:
+        guest, there, pid = Guest(here), other[1], min(workers(process), default=process.pid)
+        response = guest.send(here, "/slow 300")
+        reading = read(guest.follow(here), words=3)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            go_on(guest, there, reading, words=8)
+            time.sleep(3)  # it has been dead for a while, and the answer goes on
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+        with pytest.raises((OSError, http.client.HTTPException)):
+            read(response)
+        go_on(guest, here, reading)
+        assert reading.text == read(guest.send(there, "/slow 1")).text
+
+
 def test_gunicorn_that_loads_before_it_forks(database_url):
-    command = f"{GUNICORN} --preload --workers=2 --worker-class=gthread --threads=4"
+    command = f"{GTHREAD} --preload --workers=2"
     with host(command, database_url) as (process, port):
         guest = Guest(port)
         readings = [read(guest.send(port, "/slow 5")) for _ in range(6)]
@@ -160,7 +183,7 @@ def test_gunicorn_that_loads_before_it_forks(database_url):
 
 
 def test_gunicorn_that_recycles_its_workers_in_mid_answer(database_url):
-    command = f"{GUNICORN} --max-requests=20 --workers=2 --worker-class=gthread --threads=4"
+    command = f"{GTHREAD} --max-requests=20 --workers=2"
     with host(command, database_url) as (process, port):
         guest, before = Guest(port), workers(process)
         reading = read(guest.send(port, "/slow 200"), words=3)
@@ -214,7 +237,7 @@ def test_runserver_that_reloads_in_mid_answer_goes_on_at_once(database_url, tmp_
 @pytest.mark.parametrize(
     "command",
     [
-        f"{GUNICORN} --worker-class=gthread --threads=4 --graceful-timeout=2",
+        f"{GTHREAD} --graceful-timeout=2",
         f"{GUNICORN} --graceful-timeout=2",
         f"{UVICORN} --timeout-graceful-shutdown=2",
         RUNSERVER,

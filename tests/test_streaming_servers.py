@@ -100,6 +100,7 @@ def test_the_view_fails_in_mid_stream(port):
         assert visitor.waits_for_end() == {"a": "1", "stream": "closed", "sent": 2}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("store", ["db", "memory"])
 @pytest.mark.parametrize("server", ["daphne", "hypercorn", "runserver"])
 def test_on(server, store, database_url):

@@ -22,6 +22,7 @@ def installed():
         (pytest.fail if "CI" in os.environ else pytest.skip)(f"not installed: {', '.join(missing)}")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("user_model", "files"),
     [

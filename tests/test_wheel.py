@@ -15,10 +15,7 @@ from demo_project.start import ROOT
 from tests.processes import ask, free_port, request, serving
 from tests.test_docs import README, block
 
-pytestmark = [
-    pytest.mark.server,
-    pytest.mark.skipif("TEST_SLOW" not in os.environ, reason="TEST_SLOW is not set; make test sets it"),
-]
+pytestmark = pytest.mark.matrix
 OUTSIDE = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from demo_project.steps import lacks_postgres
 
-pytestmark = pytest.mark.server
+pytestmark = pytest.mark.matrix
 
 
 @pytest.mark.parametrize(("server", "database"), [("uvicorn", "sqlite"), ("gunicorn", "postgres")])

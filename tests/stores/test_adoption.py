@@ -125,6 +125,7 @@ class Adoption:
         assert session.cause is Cause.UNKNOWN_ID
         assert Store(session_cookie(first.session_key))["cart"] == [1]
 
+    @mock.patch("chatsession.stores.adoption.TRIES_WITH_RIVAL", 3)
     def test_but_never_past_a_login(self):
         def log_in(request):
             request.session["_auth_user_id"] = "7"
@@ -140,6 +141,7 @@ class Adoption:
             self.visit(response.cookies["sessionid"].value, login)
             assert self.visit(old.session_key)[0].get("cart") is None
 
+    @mock.patch("chatsession.stores.adoption.TRIES_WITH_RIVAL", 3)
     def test_nor_past_a_logout(self):
         old = self.old()
         _session, response = self.visit(old.session_key)
