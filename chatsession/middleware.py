@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import sys
 import time
 from collections.abc import Awaitable, Iterator
@@ -13,10 +14,12 @@ from django.conf import settings
 from django.contrib.sessions import middleware as django_sessions
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from django.utils.http import http_date
+from django.utils.translation import gettext
 
 from chatsession import signing, streaming
 from chatsession.conf import conf
@@ -24,6 +27,11 @@ from chatsession.stores import adoption
 from chatsession.stores.base import BaseStore, Cause
 from chatsession.stores.null import NullSession
 from chatsession.stores.records import Client
+
+logger = logging.getLogger("chatsession.sessions")
+
+#: Seconds after which a visitor may ask again while the store is away.
+RETRY_AFTER = 5
 
 
 class SessionMiddleware(django_sessions.SessionMiddleware):
@@ -49,8 +57,11 @@ class SessionMiddleware(django_sessions.SessionMiddleware):
         response = await cast("Awaitable[HttpResponse]", self.get_response(request))
         saved = False
         if must_commit(request, response):
-            with interruptions():
-                saved = await prepared(request).acommit()
+            try:
+                with interruptions():
+                    saved = await prepared(request).acommit()
+            except (OperationalError, InterfaceError) as error:
+                return self._unsaved(request, error)
         elif (session := renamed(request)) and not await session.aexists(session.session_key):
             session.restore_key()
         finish(request, response, saved=saved)
@@ -67,11 +78,32 @@ class SessionMiddleware(django_sessions.SessionMiddleware):
             return super().process_response(request, response)
         saved = False
         if must_commit(request, response):
-            with interruptions():
-                saved = prepared(request).commit()
+            try:
+                with interruptions():
+                    saved = prepared(request).commit()
+            except (OperationalError, InterfaceError) as error:
+                return self._unsaved(request, error)
         elif (session := renamed(request)) and not session.exists(session.session_key):
             session.restore_key()
         finish(request, response, saved=saved)
+        return response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """503 for a view that met a store that cannot be reached; while developing, the error itself."""
+        is_away = isinstance(exception, OperationalError | InterfaceError) and getattr(
+            getattr(request, "session", None), "is_away", False
+        )
+        if not is_away or settings.DEBUG:
+            return None
+        logger.error("The store of the sessions is away.", exc_info=exception)
+        message = gettext("The service is not available right now. Please try again in a moment.")
+        headers = {"Retry-After": str(RETRY_AFTER), "Cache-Control": "no-store"}
+        return HttpResponse(message, "text/plain; charset=utf-8", 503, headers=headers)
+
+    def _unsaved(self, request: HttpRequest, error: Exception) -> HttpResponse:
+        response = self.process_exception(request, error)
+        if response is None:
+            raise error
         return response
 
     def _session_of(self, request: HttpRequest) -> BaseStore:

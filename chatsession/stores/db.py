@@ -10,7 +10,15 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar
 
-from django.db import DatabaseError, IntegrityError, OperationalError, connections, router, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connections,
+    router,
+    transaction,
+)
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
@@ -145,6 +153,9 @@ class SessionStore(BaseStore):
     def _run(self, steps: Steps[T]) -> T:
         try:
             return super()._run(steps)
+        except (OperationalError, InterfaceError):
+            self.is_away = True
+            raise
         finally:
             self.in_transaction = in_atomic_block()
 

@@ -74,6 +74,8 @@ class Operations(Driver, SessionBase):
     old_key: str | None = None
     #: Ends the stream that this session's response is, if it is one.
     cut: attendance.Cut | None = None
+    #: Whether the store could not be reached.
+    is_away = False
     #: Whether the last operation was part of a database transaction of the site.
     in_transaction = False
 
