@@ -11,7 +11,7 @@ from importlib import import_module
 from unittest import mock
 from weakref import WeakSet
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.http import StreamingHttpResponse
 from django.test import RequestFactory, TestCase, TransactionTestCase, override_settings
@@ -237,7 +237,7 @@ class SyncStreamTests(Streaming, TransactionTestCase):
         async def never_read(session):
             yield b"x"
 
-        asyncio.run(self.aopened(never_read))
+        async_to_sync(self.aopened)(never_read)
         forgotten, deadline = threading.Event(), time.monotonic() + PATIENCE
         while attendance._open and time.monotonic() < deadline:
             gc.collect()
