@@ -27,7 +27,7 @@ from chatsession.exceptions import ChatError, NotFound
 from chatsession.forms import ChatForm
 from chatsession.models import Message
 from chatsession.runs import recovery, service
-from chatsession.runs.follow import follow
+from chatsession.runs.follow import Lost, follow
 
 with suppress(ImportError):  # not on Windows
     import readline  # noqa: F401 - input() gets better by it
@@ -152,6 +152,9 @@ def write(message: Message, source: Source) -> str:
                         return str(event.part["error"])
         except KeyboardInterrupt:
             service.stop(message)
+        except Lost:
+            message.refresh_from_db()
+            source = recovery.source_of(message)
 
 
 def show(event: Event) -> None:
