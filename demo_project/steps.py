@@ -4,6 +4,7 @@ What a machine lacks (PostgreSQL, Chromium, another Python) is skipped with a li
 On CI, where the variable CI is set, it is a failure.
 
 TEST_POSTGRES       a PostgreSQL server whose user may create databases
+TEST_MARIADB        the same of MariaDB or MySQL
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 POSTGRES = os.environ.get("TEST_POSTGRES", "postgres://postgres@127.0.0.1:5432")
+MARIADB = os.environ.get("TEST_MARIADB", "mysql://root@127.0.0.1:3306")
 PAIRS = [("3.11", "5.2"), ("3.12", "6.1"), ("3.13", "6.1")]
 QUICK = "not server and not browser and not matrix"
 CLIENTS = ROOT / "tests" / "clients"
@@ -53,6 +56,22 @@ def lacks_postgres() -> str:
         psycopg.connect(f"{POSTGRES}/postgres", connect_timeout=3).close()
     except psycopg.OperationalError:
         return f"no {POSTGRES}: apt-get install postgresql, or set TEST_POSTGRES"
+    return ""
+
+
+def lacks_mariadb() -> str:
+    import pymysql
+
+    server = urlsplit(MARIADB)
+    try:
+        pymysql.connect(
+            host=server.hostname,
+            port=server.port or 3306,
+            user=server.username,
+            password=server.password or "",
+        ).close()
+    except pymysql.OperationalError:
+        return f"no {MARIADB}: apt-get install mariadb-server, or set TEST_MARIADB"
     return ""
 
 
@@ -121,6 +140,9 @@ def test_steps() -> Iterator[Step]:
 def matrix_steps() -> Iterator[Step]:
     """What takes too long for every commit: faults, hosts, others' packages, the wheel, more servers."""
     yield Step("tests: matrix", [BIN / "pytest", "-m", "matrix"], lacks=lacks_postgres())
+    database = f"{MARIADB}/chatsession_{zlib.crc32(str(ROOT).encode())}"
+    mariadb = [BIN / "pytest", "-m", QUICK, *ONCE]
+    yield Step("tests: MariaDB", mariadb, {"TEST_DATABASE_URL": database}, lacks_mariadb())
     machines = ["tests/stores/test_state.py", "tests/runs/test_state_machine.py"]
     yield Step("tests: long state machines", [BIN / "pytest", *machines], {"TEST_SLOW": "1"})
 
