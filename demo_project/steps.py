@@ -31,8 +31,12 @@ CLIENTS = ROOT / "tests" / "clients"
 #: They touch neither sessions nor tables, or have a database of their own, so that once is enough.
 APART = ["backends", "protocols", "test_rendering.py", "test_chat_command.py"]
 ONCE = [f"--ignore=tests/{name}" for name in APART]
-#: These touch tables only, or every store by themselves.
-NO_STORE = [*ONCE, "--ignore=tests/conversations", "--ignore=tests/runs", "--ignore=tests/stores"]
+#: What speaks SQL of its own; test-all runs everything on the other databases.
+SQL = ["conversations", "runs", "stores", "views", "test_clearsessions.py", "test_retention.py"]
+ON_SQL = [f"tests/{name}" for name in SQL]
+#: What uses the configured session store.
+SESSIONS = ["views", "test_middleware.py", "test_streaming_commit.py", "test_streaming_ends.py"]
+ON_STORE = [f"tests/{name}" for name in [*SESSIONS, "test_admin.py", "test_page.py", "test_sessions.py"]]
 
 
 @dataclass(frozen=True)
@@ -131,8 +135,8 @@ def test_steps() -> Iterator[Step]:
     # A database name of the checkout's own: two checkouts may be tested at the same time.
     database = f"{POSTGRES}/chatsession_{zlib.crc32(str(ROOT).encode())}"
     yield pytest("SQLite", QUICK)
-    yield pytest("memory store", QUICK, *NO_STORE, TEST_STORE="memory")
-    yield pytest("PostgreSQL", QUICK, *ONCE, lacks=lacks_postgres(), TEST_DATABASE_URL=database)
+    yield pytest("memory store", QUICK, *ON_STORE, TEST_STORE="memory")
+    yield pytest("PostgreSQL", QUICK, *ON_SQL, lacks=lacks_postgres(), TEST_DATABASE_URL=database)
     yield pytest("servers", "server and not browser and not matrix")
     yield pytest("Chromium", "browser", lacks=lacks_chromium())
 
@@ -140,9 +144,11 @@ def test_steps() -> Iterator[Step]:
 def matrix_steps() -> Iterator[Step]:
     """What takes too long for every commit: faults, hosts, others' packages, the wheel, more servers."""
     yield Step("tests: matrix", [BIN / "pytest", "-m", "matrix"], lacks=lacks_postgres())
-    database = f"{MARIADB}/chatsession_{zlib.crc32(str(ROOT).encode())}"
-    mariadb = [BIN / "pytest", "-m", QUICK, *ONCE]
-    yield Step("tests: MariaDB", mariadb, {"TEST_DATABASE_URL": database}, lacks_mariadb())
+    once = [BIN / "pytest", "-m", QUICK, *ONCE]
+    name = f"chatsession_{zlib.crc32(str(ROOT).encode())}"
+    for server, lacks in ((POSTGRES, lacks_postgres()), (MARIADB, lacks_mariadb())):
+        scheme = server.partition(":")[0]
+        yield Step(f"tests: all on {scheme}", once, {"TEST_DATABASE_URL": f"{server}/{name}"}, lacks)
     machines = ["tests/stores/test_state.py", "tests/runs/test_state_machine.py"]
     yield Step("tests: long state machines", [BIN / "pytest", *machines], {"TEST_SLOW": "1"})
 
