@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from chatsession.stores.base import BaseStore, SessionInfo
 from chatsession.stores.configured import configured_store
+from chatsession.stores.records import user_id_text
 
 #: More than any user has.
 ALL = 1_000_000
@@ -27,7 +28,7 @@ def our_store() -> type[BaseStore]:
 
 def user_id_of(user: Any) -> str:
     """A user's primary key as sessions have it."""
-    return str(user._meta.pk.value_to_string(user))[:64]
+    return user_id_text(user._meta.pk.value_to_string(user))
 
 
 def sessions_of(user: Any) -> list[SessionInfo]:

@@ -33,6 +33,7 @@ from chatsession.stores.records import (
     has_expired,
     last_moment,
     seen,
+    user_id_text,
 )
 from chatsession.stores.steps import Driver, Steps
 from chatsession.stores.values import Values
@@ -226,7 +227,7 @@ class Operations(Driver, SessionBase):
         logged_in, values.login = values.login, False
         user_id, limit = values.get(USER_KEY), conf.SESSIONS_PER_USER
         if logged_in and user_id is not None and limit:
-            for handle in (yield "excess", str(user_id)[:64], limit):
+            for handle in (yield "excess", user_id_text(user_id), limit):
                 yield from self._revoking(handle)
 
     def _revoking(self, handle: str) -> Steps[bool]:
@@ -354,7 +355,7 @@ class Operations(Driver, SessionBase):
 
 
 def text_or_none(value: object) -> str | None:
-    return None if value is None else str(value)[:64]
+    return None if value is None else user_id_text(value)
 
 
 def is_due(last_seen_at: datetime, now: datetime, age: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ logger = logging.getLogger("django.security.SuspiciousSession")
 
 AUTH_PREFIX = "_auth_"
 USER_KEY = "_auth_user_id"
+USER_ID_CHARS = 64
 EXPIRY_KEY = "_session_expiry"
 #: Where the chat keeps the owner ID of a guest.
 GUEST_KEY = "_chatsession_guest"
@@ -168,6 +170,12 @@ def has_expired(record: Record, now: datetime) -> bool:
     """By timestamp: naive and aware times may meet when a test changes USE_TZ."""
     end = last_moment(record.begun_at, record.expires_at)
     return end.timestamp() <= now.timestamp()
+
+
+def user_id_text(user_id: object) -> str:
+    """A user's key as records have it: as text, or its SHA-256 where the text is too long for the column."""
+    text = str(user_id)
+    return text if len(text) < USER_ID_CHARS else hashlib.sha256(text.encode()).hexdigest()
 
 
 def size_of(data: Mapping[str, bytes]) -> int:
