@@ -150,7 +150,7 @@ def matrix_steps() -> Iterator[Step]:
         scheme = server.partition(":")[0]
         yield Step(f"tests: all on {scheme}", once, {"TEST_DATABASE_URL": f"{server}/{name}"}, lacks)
     machines = ["tests/stores/test_state.py", "tests/runs/test_state_machine.py"]
-    yield Step("tests: long state machines", [BIN / "pytest", *machines], {"TEST_SLOW": "1"})
+    yield Step("tests: long state machines", [BIN / "pytest", "-m", "server", *machines], {"TEST_SLOW": "1"})
 
 
 def here() -> tuple[str, str]:

@@ -17,6 +17,8 @@ import pytest
 
 from tests.servers import environment, migrate
 
+pytestmark = pytest.mark.server
+
 PATIENCE = 30  # seconds
 COMMAND = [sys.executable, "-W", "error", "-m", "django", "chat", "--skip-checks"]
 #: Makes the terminal on stdin the one whose Ctrl-C is a signal: the first that the session's leader opens.

@@ -31,6 +31,8 @@ from chatsession.models import Session
 from chatsession.stores import memory
 from demo_project.start import ROOT
 
+pytestmark = pytest.mark.matrix
+
 DJANGOS = "django.contrib.sessions.middleware.SessionMiddleware"
 OURS = "chatsession.middleware.SessionMiddleware"
 ROW = re.compile(r"  (good|BAD|-) +(50 requests at once|IDs at rest|[\w-]+(?:: Cookie)?)  +(.+)")

@@ -11,6 +11,7 @@ from importlib import import_module
 from unittest import mock
 from weakref import WeakSet
 
+import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.http import StreamingHttpResponse
@@ -20,6 +21,8 @@ from django.utils import timezone
 from chatsession.middleware import SessionMiddleware
 from chatsession.stores import attendance
 from chatsession.testing import session_cookie
+
+pytestmark = pytest.mark.server
 
 Store = import_module(settings.SESSION_ENGINE).SessionStore
 PATIENCE = 10  # seconds

@@ -22,6 +22,8 @@ from chatsession.runs.log import Outcome
 from chatsession.runs.ticker import write
 from tests.runs.machine import CONTINUES, END, PATIENCE, Backend, Machine, Node, Talk, Ticks
 
+pytestmark = pytest.mark.server
+
 numbers = st.integers(0, 20)
 models = st.sampled_from(list(CONTINUES))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from copy import deepcopy
 
+import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.sessions.backends.base import UpdateError
 from django.test import SimpleTestCase, TransactionTestCase
@@ -19,6 +20,8 @@ from hypothesis.stateful import (
 )
 
 from chatsession.stores import db, memory
+
+pytestmark = pytest.mark.server
 
 LONG = "TEST_SLOW" in os.environ
 PROFILE = settings(
