@@ -19,7 +19,7 @@ from django.test import override_settings
 
 import chatsession
 from chatsession.backends.demo import DemoBackend
-from chatsession.checks import EXPECTED, KEYS
+from chatsession.checks.settings import EXPECTED, KEYS
 from chatsession.testing import FakeBackend
 
 # Django 6.1 asks the database what its fields can do.
@@ -199,6 +199,10 @@ def test_our_store_needs_our_middleware_alone():
     assert found(MIDDLEWARE=middleware(DJANGOS)) == ["E021"]
     assert found(MIDDLEWARE=middleware(OURS, DJANGOS)) == ["E021"]
     assert found(MIDDLEWARE=middleware()) == ["E021"]
+
+
+def test_there_must_be_a_session_middleware():
+    assert found(SESSION_ENGINE="django.contrib.sessions.backends.db", MIDDLEWARE=middleware()) == ["E029"]
 
 
 def test_the_session_comes_before_the_user():

@@ -17,7 +17,7 @@ from django.urls import URLPattern
 import chatsession.testing
 from chatsession import exceptions, signals, urls
 from chatsession.backends.base import Prompt
-from chatsession.checks import KEYS
+from chatsession.checks.settings import KEYS
 from chatsession.stores.base import Cause
 from demo_project import settings as demo
 from demo_project import start

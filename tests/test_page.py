@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.test import AsyncClient, Client, TestCase
 from django.urls.base import set_script_prefix
@@ -434,3 +435,10 @@ class UnderASGITests(TestCase):
         response = await client.post("/chat/", {"text": "hello", "message_id": "m1"})
         page = await client.get(response.url)
         assert "hello" in page.content.decode()
+
+
+@pytest.mark.parametrize("address", ["/chat/", "/chat/c1/", "/chat/api/conversations"])
+def test_without_a_session_middleware_it_says_what_is_missing(settings, address):
+    settings.MIDDLEWARE = ["django.middleware.csrf.CsrfViewMiddleware"]
+    with pytest.raises(ImproperlyConfigured, match="needs a session middleware"):
+        Client().get(address)

@@ -7,7 +7,12 @@ import logging
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.conf import settings
-from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig, ValidationError
+from django.core.exceptions import (
+    ImproperlyConfigured,
+    ObjectDoesNotExist,
+    RequestDataTooBig,
+    ValidationError,
+)
 from django.db import InterfaceError, OperationalError, connections, transaction
 from django.http import HttpResponse, JsonResponse, RawPostDataException, UnreadablePostError
 from django.utils import translation
@@ -45,6 +50,7 @@ def endpoint(permission: str, **methods: View) -> View:
 
     @csrf_protect
     def dispatch(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
+        check_session(request)
         request.chatsession_id = history.new_id()  # type: ignore[attr-defined]
         with translation.override(language_of(request)):
             response = _answered(request, permission, methods, kwargs)
@@ -94,6 +100,15 @@ def non_atomic(view: View) -> View:
     for alias in connections:
         view = transaction.non_atomic_requests(alias)(view)
     return view
+
+
+def check_session(request: HttpRequest) -> None:
+    """Raises ``ImproperlyConfigured`` where no middleware gives requests a session."""
+    if not hasattr(request, "session"):
+        raise ImproperlyConfigured(
+            "The chat needs a session middleware: put "
+            "'chatsession.middleware.SessionMiddleware' into MIDDLEWARE."
+        )
 
 
 def language_of(request: HttpRequest) -> str:

@@ -29,7 +29,7 @@ from chatsession.rendering import render as render_markdown
 from chatsession.runs import service, stored
 from chatsession.stores.base import BaseStore
 from chatsession.views import owners
-from chatsession.views.api import has_permission, language_of, non_atomic
+from chatsession.views.api import check_session, has_permission, language_of, non_atomic
 from chatsession.views.chat import ask_from
 from chatsession.views.limits import count_send
 
@@ -90,6 +90,7 @@ class ShownTurn:
 @require_http_methods(["GET", "HEAD", "POST"])
 def _page(request: HttpRequest, public_id: str = "") -> HttpResponseBase:
     """``chat/`` and ``chat/<conversation id>/``."""
+    check_session(request)
     with translation.override(language_of(request)):
         if not has_permission(request, conf.PERMISSIONS["chat"]):
             return refuse(request)
@@ -102,6 +103,7 @@ def _page(request: HttpRequest, public_id: str = "") -> HttpResponseBase:
 @require_POST
 def _unclaim(request: HttpRequest) -> HttpResponseBase:
     """The answer to the notice after a login: keep the guest's conversations, or undo the claim."""
+    check_session(request)
     if "keep" in request.POST:
         request.session.pop(owners.CLAIMED_KEY, None)
     else:
