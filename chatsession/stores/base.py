@@ -12,7 +12,8 @@ from itsdangerous import BadSignature
 from chatsession import signing
 from chatsession.exceptions import ResponseStarted
 from chatsession.stores import adoption
-from chatsession.stores.operations import Cause, Operations, is_due
+from chatsession.stores.loading import Cause
+from chatsession.stores.operations import Operations, is_due
 from chatsession.stores.records import Record, SessionInfo
 from chatsession.stores.values import Values
 
