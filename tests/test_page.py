@@ -19,7 +19,7 @@ from chatsession.backends.base import BackendError, Source
 from chatsession.conversations import history
 from chatsession.models import Conversation, Message
 from chatsession.testing import FakeBackend, inline_runs, send
-from chatsession.views import page
+from chatsession.views import page, transcript
 
 
 class Page(HTMLParser):
@@ -117,6 +117,21 @@ def test_unknown_and_other_peoples_conversations_answer_alike(guest, settings):
     assert guest.get("/chat/%00/").status_code == 404
 
 
+def test_a_conversation_that_another_tab_deletes_meanwhile_is_unknown(guest, settings, monkeypatch):
+    settings.CHATSESSION = models("yes")
+    address = f"/chat/{send(guest, 'hello').conversation_id}/"
+    find = history.get_conversation
+
+    def deleted_then(owner, public_id):
+        found = find(owner, public_id)
+        Conversation.objects.all().delete()
+        return found
+
+    monkeypatch.setattr(history, "get_conversation", deleted_then)
+
+    assert guest.get(address).status_code == 404
+
+
 def test_nothing_on_the_page_is_inline(guest):
     response = guest.get("/chat/")
     for tag, attributes in Page(response).elements:
@@ -201,7 +216,7 @@ def test_scripts_import_nothing_by_name():
 
 def test_older_messages_are_one_click_away(guest, settings, monkeypatch):
     settings.CHATSESSION = models("yes")
-    monkeypatch.setattr(page, "MESSAGES", 2)
+    monkeypatch.setattr(transcript, "MESSAGES", 2)
     first = send(guest, "question one").conversation_id
     send(guest, "question two", conversation_id=first)
 

@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.http.request import HttpHeaders
 from django.shortcuts import redirect, render, resolve_url
 from django.templatetags.static import static
 from django.utils import translation
 from django.utils.cache import patch_cache_control, patch_vary_headers
-from django.utils.html import format_html_join
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_protect, ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods, require_POST
 
-from chatsession.backends.base import get_backend
 from chatsession.conf import conf
 from chatsession.conversations import history
-from chatsession.conversations.branches import siblings_of, switch_to
+from chatsession.conversations.branches import switch_to
 from chatsession.exceptions import ChatError, NotFound
-from chatsession.models import Message
-from chatsession.rendering import render as render_markdown
-from chatsession.runs import service, stored
+from chatsession.runs import service
 from chatsession.stores.base import BaseStore
 from chatsession.views import owners
 from chatsession.views.api import check_session, has_permission, language_of, non_atomic
 from chatsession.views.chat import ask_from
 from chatsession.views.limits import count_send
+from chatsession.views.transcript import ShownTurn, is_demo, transcript_context
 
 if TYPE_CHECKING:
     from chatsession.models import Conversation
 
-#: Conversations at the side, and messages of the transcript, before "Show more".
+#: Conversations at the side, before "Show more".
 CONVERSATIONS = 50
-MESSAGES = 50
-MOST_MESSAGES = 5000
 
 POLICY = (
     "default-src 'self'{assets}; connect-src 'self'; object-src 'none'; base-uri 'none'; "
@@ -47,42 +41,6 @@ POLICY = (
 )
 #: Middleware that sends the site's own policy, and leaves a response alone that has one.
 POLICY_MIDDLEWARE = {"django.middleware.csp.ContentSecurityPolicyMiddleware", "csp.middleware.CSPMiddleware"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShownTurn:
-    """A message as the template shows it; ``html`` is an answer's rendered text.
-
-    ``siblings`` are the IDs of all its versions, oldest first.
-    """
-
-    role: str
-    id: str = ""
-    text: str = ""
-    html: str = ""
-    reasoning: str = ""
-    sources: list[dict[str, str]] = field(default_factory=list)
-    status: str = Message.Status.COMPLETE
-    run: str = ""
-    error: str = ""
-    is_active: bool = False
-    is_demo: bool = False
-    siblings: list[str] = field(default_factory=list)
-
-    @property
-    def number(self) -> int:
-        """Which of the versions this is, from 1."""
-        return self.siblings.index(self.id) + 1
-
-    @property
-    def previous(self) -> str:
-        """The version before it, or ""."""
-        return "".join(self.siblings[: self.number - 1][-1:])
-
-    @property
-    def following(self) -> str:
-        """The version behind it, or ""."""
-        return "".join(self.siblings[self.number :][:1])
 
 
 @csrf_protect
@@ -94,9 +52,12 @@ def _page(request: HttpRequest, public_id: str = "") -> HttpResponseBase:
     with translation.override(language_of(request)):
         if not has_permission(request, conf.PERMISSIONS["chat"]):
             return refuse(request)
-        if request.method == "POST":
-            return act_without_script(request, public_id)
-        return shown(request, public_id)
+        answered = act_without_script if request.method == "POST" else shown
+        try:
+            return answered(request, public_id)
+        except ObjectDoesNotExist:
+            # Deleted by another tab while this request was under way.
+            raise Http404(str(NotFound.message)) from None
 
 
 @csrf_protect
@@ -176,66 +137,6 @@ def page_context(request: HttpRequest, owner: str | None) -> dict[str, Any]:
         "csrf_cookie": settings.CSRF_COOKIE_NAME,
         "csrf_header": HttpHeaders.parse_header_name(settings.CSRF_HEADER_NAME),
     }
-
-
-def transcript_context(request: HttpRequest, conversation: Conversation | None) -> dict[str, Any]:
-    """The conversation with its last messages; ``earlier`` is how many more to ask for, if there are."""
-    if conversation is None:
-        return {"conversation": None, "turns": []}
-    service.active_answer(conversation)  # an answer whose worker has died is marked here
-    conversation.refresh_from_db(fields=["active_run", "leaf"])
-    wanted = wanted_messages(request)
-    messages = history.branch(conversation, limit=wanted + 1)
-    siblings = siblings_of(conversation, messages[-wanted:])
-    return {
-        "conversation": conversation,
-        "turns": [shown_turn(message, siblings[message.parent_id]) for message in messages[-wanted:]],
-        "earlier": wanted * 4 if len(messages) > wanted else 0,
-    }
-
-
-def wanted_messages(request: HttpRequest) -> int:
-    """How many messages the address asks for with ``?shown=``."""
-    value = request.GET.get("shown", "")
-    valid = value.isascii() and value.isdigit() and len(value) < 6
-    return min(max(int(value), MESSAGES), MOST_MESSAGES) if valid else MESSAGES
-
-
-def shown_turn(message: Message, siblings: list[str]) -> ShownTurn:
-    """A message for the template."""
-    texts = texts_of(message, "text")
-    if message.role == Message.Role.USER:
-        return ShownTurn(role="user", id=message.public_id, siblings=siblings, text="".join(texts))
-    outcome = stored.outcome_of(message)
-    return ShownTurn(
-        role="assistant",
-        id=message.public_id,
-        siblings=siblings,
-        html=format_html_join("", "{}", ((render_markdown(text),) for text in texts)),
-        reasoning="\n\n".join(texts_of(message, "reasoning")),
-        sources=[shown_source(part) for part in message.parts if part["type"] == "source-url"],
-        status=message.status,
-        run=message.run_id or "",
-        error=outcome.error if outcome else "",
-        is_active=outcome is None,
-        is_demo=is_demo(message.model),
-    )
-
-
-def texts_of(message: Message, kind: str) -> list[str]:
-    """The texts of a message's parts of one type."""
-    return [part["text"] for part in message.parts if part["type"] == kind]
-
-
-def shown_source(part: dict[str, str]) -> dict[str, str]:
-    """A source; a model's word for an address is no reason to link to ``javascript:``."""
-    url = part["url"] if part["url"].startswith(("http://", "https://")) else ""
-    return {"url": url, "title": part.get("title") or part["url"]}
-
-
-def is_demo(alias: str) -> bool:
-    """Whether this model's answers are canned."""
-    return alias in conf.MODELS and getattr(get_backend(alias), "is_demo", False)
 
 
 def has_own_policy() -> bool:
