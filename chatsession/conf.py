@@ -16,6 +16,7 @@ DEFAULT_MODELS: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "chatsession.backends.demo.DemoBackend"},
 }
 DEFAULT_PERMISSIONS: dict[str, str] = {"chat": "anyone", "feedback": "anyone"}
+DEFAULT_REDIS_URL: str | None = None
 DEFAULT_RETENTION: dict[str, str] = {"deleted_users": "erase"}
 
 
@@ -122,6 +123,11 @@ class Settings:
     def ADOPT(self) -> str | None:
         """Django's engine whose sessions are taken over: ``django.contrib.sessions.backends.db``, cache, …"""
         return cast("str | None", self._get("ADOPT", None))
+
+    @property
+    def REDIS_URL(self) -> str | None:
+        """``redis://``, ``rediss://`` or ``unix://`` with a database number; None: there is no Redis."""
+        return cast("str | None", self._get("REDIS_URL", DEFAULT_REDIS_URL))
 
     @property
     def CLIENT_IP(self) -> Callable[[HttpRequest], str | None] | None:

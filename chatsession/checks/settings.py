@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
@@ -19,6 +20,7 @@ from chatsession.stores import adoption
 KEYS = [name for name in vars(Settings) if name.isupper()]
 PERMISSION = re.compile(r"anyone|authenticated|staff|\w+\.\w+")
 HEADER = re.compile(r"[A-Za-z0-9-]+")
+DATABASE_NUMBER = re.compile(r"/?[0-9]*")
 RATE = re.compile(r"[1-9][0-9]*/[smhd]")
 
 
@@ -74,6 +76,20 @@ def is_retention(value: Any) -> bool:
     )
 
 
+def is_redis_url(value: Any) -> bool:
+    """What redis-py would take; it need not be installed."""
+    if not isinstance(value, str) or "://" not in value:
+        return value is None
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018 - raises for what is no port
+    except ValueError:
+        return False
+    if parts.scheme == "unix":
+        return bool(parts.path)
+    return parts.scheme in ("redis", "rediss") and DATABASE_NUMBER.fullmatch(parts.path) is not None
+
+
 NUMBER = (is_number, "a whole number above 0")
 FUNCTION = (is_callable, "a function of the request or the dotted path of one that can be imported")
 EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -95,6 +111,7 @@ EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "SESSIONS_PER_USER": (lambda value: value is None or is_number(value), "a whole number above 0, or None"),
     "ABSOLUTE_AGE": (lambda value: value is None or is_number(value), "a number of seconds above 0, or None"),
     "ADOPT": (is_adoptable, f"None or {ADOPTABLE}"),
+    "REDIS_URL": (is_redis_url, 'None or a URL as "redis://localhost:6379/0", "rediss://…" or "unix://…"'),
     "CLIENT_IP": FUNCTION,
 }
 

@@ -1,0 +1,98 @@
+"""Redis for tests: an empty database of the server ``TEST_REDIS``, and servers that may be killed."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+from contextlib import suppress
+from functools import cache
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+from django.conf import settings
+from django.test import override_settings
+
+from chatsession.redis import PREFIX
+from tests.processes import free_port, wait_for
+
+SERVER = os.environ.get("TEST_REDIS", "redis://127.0.0.1:6379")
+
+
+@cache
+def database():
+    """The URL of a database that no other run of tests uses; None if no server answers.
+
+    It is the one that ``TEST_REDIS`` names, else one that is empty, which is marked for as long as this runs.
+    """
+    if urlsplit(SERVER).path.strip("/"):
+        return SERVER
+    with suppress(redis.ConnectionError):
+        return next(filter(claim, (f"{SERVER.rstrip('/')}/{number}" for number in range(15, 0, -1))))
+    return None
+
+
+def claim(url):
+    with redis.Redis.from_url(url) as connection:
+        claimed = connection.dbsize() == 0 and connection.set("tests", os.getpid(), nx=True, ex=3600)
+    if claimed:
+        atexit.register(release, url)
+    return claimed
+
+
+def release(url):
+    with suppress(redis.ConnectionError), redis.Redis.from_url(url) as connection:
+        connection.unlink("tests")
+        clean(url)
+
+
+def needed():
+    """The same, or this test is skipped; on CI it fails."""
+    return database() or missing(f"no {SERVER}: apt-get install redis-server, or set TEST_REDIS")
+
+
+def missing(what):
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(what)
+
+
+def clean(url):
+    with redis.Redis.from_url(url) as connection:
+        if keys := list(connection.scan_iter(f"{PREFIX}:*", count=1000)):
+            connection.unlink(*keys)
+
+
+def configured(url):
+    return override_settings(CHATSESSION={**settings.CHATSESSION, "REDIS_URL": url})
+
+
+class OnRedis:
+    """For a TestCase: every test begins with an empty Redis, which the site's settings name."""
+
+    def setUp(self):
+        clean(needed())
+        self.enterContext(configured(needed()))
+        super().setUp()
+
+
+class Server:
+    """A server of the test's own."""
+
+    def __init__(self):
+        if not shutil.which("redis-server"):
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(
+                "no redis-server: apt-get install redis-server"
+            )
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self):
+        command = ["redis-server", "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        wait_for(self.process, self.port)
+
+    def stop(self):
+        self.process.kill()
+        self.process.communicate()
