@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import chain
 from typing import TYPE_CHECKING
 
+from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from chatsession.runs.follow import Source
     from chatsession.runs.log import Event
+    from chatsession.runs.run import Run
 
 #: Seconds without a renewal after which a worker is dead. Renewals come once a second.
 LEASE = 20
@@ -90,6 +93,26 @@ def take_lease(message: Message, lease: str) -> bool:
 def own(message: Message, lease: str | None) -> dict[str, object]:
     """The condition on every write of a run: still active, still this worker's."""
     return {"pk": message.pk, "run_id": message.run_id, "status__in": ACTIVE, "lease": lease}
+
+
+def write_texts(runs: list[Run], status: str, lease: str) -> None:
+    """Write what has grown, one statement for many runs.
+
+    With one for each, 1,000 runs kept SQLite's lock for seconds. ``bulk_update()`` takes ten times as long.
+    """
+    connection = transaction.get_connection(history.database())
+    field = Message._meta.get_field("parts")
+    parts = f"CASE id {'WHEN %s THEN %s ' * len(runs)}END"
+    if connection.features.requires_casted_case_in_updates:
+        parts = f"CAST({parts} AS {field.cast_db_type(connection)})"
+    query = (
+        f"UPDATE {Message._meta.db_table} SET parts = {parts}, status = %s "  # noqa: S608
+        f"WHERE id IN ({', '.join(['%s'] * len(runs))}) AND lease = %s AND status IN (%s, %s)"
+    )
+    ids = [run.message.pk for run in runs]
+    texts = [field.get_db_prep_save(run.parts(), connection) for run in runs]
+    with connection.cursor() as cursor:
+        cursor.execute(query, [*chain(*zip(ids, texts, strict=True)), status, *ids, lease, *ACTIVE])
 
 
 def finish(message: Message, lease: str | None, outcome: Outcome, **fields: object) -> bool:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("chatsession.runs")
 #: Seconds between two writes.
 TICK = 1.0
+#: Answers written by one statement: SQLite takes no more than 999 variables everywhere.
+BATCH = 200
 #: Seconds that leaving waits for a round that is under way.
 LEAVE_PATIENCE = 3.0
 
@@ -102,7 +104,8 @@ class Ticker:
             try:
                 with connections.writing(history.database(), first=True):
                     renew(self.token)
-                    ended = [(run, write(run, self.token)) for run in runs]
+                    write_texts(runs, self.token)
+                    ended = [(run, write_end(run, self.token)) for run in runs]
                     held = stop_flags((run.id for run in runs), self.token)
             except Exception:
                 for run in runs:
@@ -129,8 +132,10 @@ class Ticker:
         try:
             self._left = True
             with connections.writing(history.database(), first=True):
-                for run in list(self.live.values()):
-                    write(run, self.token)
+                runs = list(self.live.values())
+                write_texts(runs, self.token)
+                for run in runs:
+                    write_end(run, self.token)
                 Worker.objects.using(history.database()).filter(token=self.token).delete()
         finally:
             self._writing.release()
@@ -150,21 +155,25 @@ def renew(token: str) -> None:
         rows.bulk_create([Worker(token=token, renewed_at=Now())], ignore_conflicts=True)
 
 
-def write(run: Run, token: str) -> Callable[[], None]:
-    """Write what is new in a run; answers what is to be done once it is committed."""
-    ending = run.ending
-    if ending is not None:
-        parts = run.parts()
-        if not stored.finish(run.message, token, ending, parts=parts):
-            return run.lose
-        return lambda: announce(run, ending)
-    if run.dirty:
+def write_texts(runs: list[Run], token: str) -> None:
+    """Write what has grown of the runs that go on."""
+    grown = [run for run in runs if run.dirty and run.ending is None]
+    for run in grown:
         run.dirty = False
-        rows = Message.objects.using(history.database()).filter(**stored.own(run.message, token))
-        rows.update(
-            parts=run.parts(), status=Message.Status.QUEUED if run.place else Message.Status.STREAMING
-        )
-    return lambda: None
+    waiting, written = [run for run in grown if run.place], [run for run in grown if not run.place]
+    for status, group in ((Message.Status.QUEUED, waiting), (Message.Status.STREAMING, written)):
+        for start in range(0, len(group), BATCH):
+            stored.write_texts(group[start : start + BATCH], status, token)
+
+
+def write_end(run: Run, token: str) -> Callable[[], None]:
+    """Write the end of a run if it has one; answers what is to be done once it is committed."""
+    ending = run.ending
+    if ending is None:
+        return lambda: None
+    if not stored.finish(run.message, token, ending, parts=run.parts()):
+        return run.lose
+    return lambda: announce(run, ending)
 
 
 def stop_flags(run_ids: Iterable[str], token: str) -> dict[str, bool]:

@@ -135,7 +135,7 @@ def test_a_process_that_cannot_say_goodbye_ends_all_the_same(other_process, monk
     gate = Gate()
     send(gate)
     gate.written.wait(5)
-    monkeypatch.setattr("chatsession.runs.ticker.write", lambda *args: 1 / 0)
+    monkeypatch.setattr("chatsession.runs.ticker.write_end", lambda *args: 1 / 0)
 
     other_process.leave()
 

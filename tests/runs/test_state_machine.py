@@ -19,7 +19,7 @@ from chatsession.models import Conversation, Message, Worker
 from chatsession.runs import service, stored
 from chatsession.runs.engine import engine
 from chatsession.runs.log import Outcome
-from chatsession.runs.ticker import write
+from chatsession.runs.ticker import write_end
 from tests.runs.machine import CONTINUES, END, PATIENCE, Backend, Machine, Node, Talk, Ticks
 
 pytestmark = pytest.mark.server
@@ -174,7 +174,7 @@ class Conversations(Machine):
         if self.stunned:
             run, node = self.stunned[number % len(self.stunned)]
             if node.writer != "nobody" or node.status not in ACTIVE:
-                write(run, "dead")()
+                write_end(run, "dead")()
 
     @rule(number=numbers, dies=st.booleans())
     def end_elsewhere(self, number, dies) -> None:
