@@ -9,18 +9,20 @@ from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.http import StreamingHttpResponse
 
-from chatsession import connections, rendering
+from chatsession import asgi, connections, rendering
 from chatsession.protocols import ui_stream
 from chatsession.runs.follow import afollow, follow
+from chatsession.stores import attendance
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
     from django.http import HttpRequest
 
     from chatsession.models import Message
     from chatsession.runs.follow import Source
     from chatsession.runs.log import Event
+    from chatsession.stores.attendance import Cut
     from chatsession.views.limits import OpenStream
 
 
@@ -85,22 +87,26 @@ def stream(
     encoder = Encoder(head, render=render)
     position = 0 if render else position
     connections.release()
-    body = abody if isinstance(request, ASGIRequest) else sbody
-    response = StreamingHttpResponse(
-        body(encoder, source, position, place, getattr(request, "session", None)),
-        content_type=ui_stream.CONTENT_TYPE,
-        headers=ui_stream.HEADERS,
-    )
-    # For a body that nobody begins to read; Django 5.2 does not close a response whose client left (the
-    # bodies see to that themselves).
-    response._resource_closers.append(place.close)  # type: ignore[attr-defined]
+    session = getattr(request, "session", None)
+    if isinstance(request, ASGIRequest):
+        handoff = request.scope.get(asgi.KEY)
+        body: Any = abody(encoder, source, position, place, session, handoff)
+    else:
+        handoff, body = None, sbody(encoder, source, position, place, session)
+    response = StreamingHttpResponse(body, content_type=ui_stream.CONTENT_TYPE, headers=ui_stream.HEADERS)
+    if handoff is None:
+        # For a body that nobody begins to read; Django 5.2 does not close a response whose client left (the
+        # bodies see to that themselves).
+        response._resource_closers.append(place.close)  # type: ignore[attr-defined]
+    else:
+        handoff.is_expected = True
     return response
 
 
 def sbody(
     encoder: Encoder, source: Source, position: int, place: OpenStream, session: Any
 ) -> Iterator[bytes]:
-    """See ``abody()``."""
+    """The bytes of the answer as they come; they end with the session, the run goes on."""
     connections.release()  # the middleware may have opened one again, to store the session
     cut = getattr(session, "cut", None)
     with closing(place), closing(follow(source, position, cut)) as batches:
@@ -109,12 +115,31 @@ def sbody(
 
 
 async def abody(
-    encoder: Encoder, source: Source, position: int, place: OpenStream, session: Any
+    encoder: Encoder,
+    source: Source,
+    position: int,
+    place: OpenStream,
+    session: Any,
+    handoff: asgi.Handoff | None,
 ) -> AsyncIterator[bytes]:
-    """The bytes of the answer as they come; they end with the session, the run goes on."""
+    """See ``sbody()``. Where there is somebody to hand the stream off to, nothing is left here."""
+    await sync_to_async(connections.release)()
+    cut = getattr(session, "cut", None)
+    if handoff is not None:
+        # Django's part of the response ends now, and its stream with it: this one is another.
+        handoff.body = frames(encoder, source, position, place, cut and attendance.join(session))
+        return
+    async with aclosing(frames(encoder, source, position, place, cut)) as body:
+        async for chunk in body:
+            yield chunk
+
+
+async def frames(
+    encoder: Encoder, source: Source, position: int, place: OpenStream, cut: Cut | None
+) -> AsyncGenerator[bytes]:
+    """The bytes on an event loop."""
     with closing(place):
-        await sync_to_async(connections.release)()
-        async with aclosing(afollow(source, position)) as batches:
+        async with aclosing(afollow(source, position, cut)) as batches:
             async for batch in batches:
                 if encoder.render and batch:
                     # Markdown takes milliseconds a block: not on the server's loop.

@@ -1,0 +1,109 @@
+"""Streams that cost nothing to hold: ``application = StreamHandoff(get_asgi_application())``.
+
+Django keeps an OS thread and its whole request for every open ASGI stream: 1,000 of them are 1,000 threads.
+Under this wrapper a chat view only leaves its stream here; Django ends the request with an empty body, its
+thread and its middleware are done, and the wrapper sends the rest. Without it everything works, only heavier.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    Message = dict[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    Application = Callable[[Message, Receive, Send], Awaitable[None]]
+
+#: Where the scope has the ``Handoff``.
+KEY = "chatsession.handoff"
+
+
+class Handoff:
+    """What a view leaves to be streamed once Django is through with its request."""
+
+    def __init__(self, send: Send) -> None:
+        #: Set by a view whose response may turn out to be a stream of ours.
+        self.is_expected = False
+        #: Set where the body of that very response is sent, and not of one that replaced it.
+        self.body: AsyncGenerator[bytes] | None = None
+        self._send = send
+        self._start: Message | None = None
+
+    async def send(self, message: Message) -> None:
+        """What Django sends; the start of an expected stream waits until it is known what follows."""
+        if self.is_expected and message["type"] == "http.response.start":
+            self._start = message
+        elif self.body is None:
+            await self._send_start()
+            await self._send(message)
+
+    async def stream(self, body: AsyncGenerator[bytes]) -> None:
+        """Send the whole response."""
+        async with aclosing(body):
+            await self._send_start()
+            async for chunk in body:
+                await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def _send_start(self) -> None:
+        start, self._start = self._start, None
+        if start is not None:
+            await self._send(start)
+
+
+class StreamHandoff:
+    """Wraps Django's ASGI application, and nothing else: it answers the lifespan protocol itself.
+
+    At the server's shutdown this process gives its answers up, so that others go on with them at once.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await live(receive, send)
+        elif scope["type"] != "http":
+            await self.application(scope, receive, send)
+        else:
+            handoff = Handoff(send)
+            await self.application({**scope, KEY: handoff}, receive, handoff.send)
+            if handoff.body is not None:
+                await until_gone(handoff.stream(handoff.body), receive)
+
+
+async def until_gone(stream: Any, receive: Receive) -> None:
+    """Run ``stream`` to its end, or until the client has left."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in (stream, gone(receive))]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    if isinstance(ends[0], Exception):
+        raise ends[0]
+
+
+async def gone(receive: Receive) -> None:
+    """Until the client has left; of its request nothing is left to be read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def live(receive: Receive, send: Send) -> None:
+    """The lifespan protocol."""
+    message: Message = {}
+    while message.get("type") != "lifespan.shutdown":
+        message = await receive()
+        if message["type"] == "lifespan.shutdown":
+            # Not at the top: this module is imported before Django is set up.
+            from chatsession.runs.engine import engine
+
+            await asyncio.to_thread(engine.leave)
+        await send({"type": f"{message['type']}.complete"})
