@@ -71,6 +71,7 @@ class ChatForm(forms.Form):
     trigger = forms.ChoiceField(choices=[("submit-message", ""), ("regenerate-message", "")], required=False)
     model = StrictCharField(max_length=100, required=False)
     params = ParamsField(required=False)
+    existing = forms.BooleanField(required=False)
 
     def clean_text(self) -> str:
         """Between one and ``MAX_MESSAGE_CHARS`` code points, not only white space."""

@@ -44,6 +44,8 @@ class Ask:
     session_handle: str = ""
     user_id: str | None = None
     lease: str = ""
+    #: Whether an unknown conversation is refused; else it is begun.
+    existing: bool = False
 
     @property
     def parts(self) -> list[dict[str, Any]]:
@@ -72,7 +74,8 @@ def begin(ask: Ask, is_dead: Callable[[Message], bool], admit: Callable[[], bool
     ``is_dead`` tells (and marks) an active answer whose worker is gone. ``admit`` is asked once, before
     anything is stored, and only for what was not sent before; it raises, or answers whether the run will
     have to wait. Raises ``RunActive`` while another answer is being written, ``NotFound`` or
-    ``NothingToAnswer`` for a regeneration without a question.
+    ``NothingToAnswer`` for a regeneration without a question, ``NotFound`` for an ``existing`` conversation
+    that is not there.
     """
     status = None
     for attempt in range(ATTEMPTS):
@@ -94,7 +97,7 @@ def _find(ask: Ask) -> Conversation | None:
     try:
         return history.get_conversation(ask.owner, ask.conversation_id)
     except NotFound:
-        if ask.text is None:
+        if ask.existing or ask.text is None:
             raise
         return None
 

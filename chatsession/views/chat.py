@@ -43,7 +43,8 @@ def post(request: HttpRequest) -> HttpResponseBase:
 
 
 def ask_from(request: HttpRequest, body: dict[str, Any]) -> Ask:
-    """The body of ``POST chat`` as an ``Ask``. Raises ``InvalidRequest``, ``TooLarge``, ``PermissionDenied``.
+    """The body of ``POST chat`` as an ``Ask``. Raises ``InvalidRequest``, ``TooLarge``, ``NotFound`` and
+    ``PermissionDenied``.
 
     Of a posted history only the last message counts: the history is the server's.
     """
@@ -56,11 +57,12 @@ def ask_from(request: HttpRequest, body: dict[str, Any]) -> Ask:
         "trigger": body.get("trigger"),
         "model": body.get("model"),
         "params": body.get("params"),
+        "existing": body.get("existing"),
     }
     data = require(ChatForm(fields), PARAMS)
-    owner = owner_of(request, create=True)
+    owner = owner_of(request, create=not data["existing"])
     if owner is None:
-        raise PermissionDenied
+        raise NotFound if data["existing"] else PermissionDenied
     return Ask(
         owner=owner,
         conversation_id=data["id"] or history.new_id(),
@@ -72,6 +74,7 @@ def ask_from(request: HttpRequest, body: dict[str, Any]) -> Ask:
         request_id=request_id(request),
         session_handle=getattr(request.session, "handle", ""),
         user_id=user_id(request),
+        existing=data["existing"],
     )
 
 

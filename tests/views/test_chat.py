@@ -300,6 +300,19 @@ def test_other_peoples_conversations_are_not_there(guest):
     )
 
 
+def test_a_conversation_that_must_be_there_is_not_begun(guest, settings):
+    settings.CHATSESSION = models("yes")
+    assert post(guest, body()).status_code == 200
+    more = body("more", "m2", existing=True)
+
+    response = post(Client(), more)  # of a visitor whose session has ended
+
+    assert refusal(response) == (404, "not_found", None)
+    assert "sessionid" not in response.cookies
+    assert (Conversation.objects.count(), Message.objects.count()) == (1, 2)
+    assert post(guest, more).status_code == 200
+
+
 def test_a_wrong_method_is_a_405_with_allow(guest):
     response = guest.get(URL)
 
