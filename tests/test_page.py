@@ -265,6 +265,29 @@ def test_a_form_sent_twice_is_one_message(guest, settings):
     assert Message.objects.filter(role="user").count() == 2
 
 
+def test_the_first_form_sent_twice_is_one_conversation(guest, settings):
+    settings.CHATSESSION = models("yes")
+    fields = {
+        a["name"]: a["value"] for a in Page(guest.get("/chat/")).all("input") if a.get("type") == "hidden"
+    }
+    first, second = (form(guest, **fields).url for _ in range(2))
+    assert first == second
+    assert (Conversation.objects.count(), Message.objects.count()) == (1, 2)
+
+
+def test_without_script_a_lost_conversation_keeps_the_text_for_a_new_one(guest, settings):
+    settings.CHATSESSION = models("yes")
+    address = form(guest).url
+
+    response = Client().post(address, {"text": "a draft", "message_id": "m2"})  # its session has ended
+
+    assert response.status_code == 404
+    assert "This conversation is no longer here" in response.content.decode()
+    assert "a draft</textarea>" in response.content.decode()
+    assert "/chat/" in [a.get("action") for a in Page(response).all("form")]
+    assert Conversation.objects.count() == 1
+
+
 def test_a_suggestion_is_sent_in_place_of_the_text(guest, settings):
     settings.CHATSESSION = models("yes")
     form(guest, text="", suggestion="/help")

@@ -14,6 +14,7 @@ from django.templatetags.static import static
 from django.utils import translation
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_protect, ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -32,6 +33,10 @@ from chatsession.views.transcript import ShownTurn, is_demo, transcript_context
 if TYPE_CHECKING:
     from chatsession.models import Conversation
 
+#: Said where a question comes for a conversation that its visitor has lost.
+GONE = gettext_lazy(
+    "This conversation is no longer here: your session has ended, or it was deleted. Your text is kept."
+)
 #: Conversations at the side, before "Show more".
 CONVERSATIONS = 50
 
@@ -133,6 +138,8 @@ def page_context(request: HttpRequest, owner: str | None) -> dict[str, Any]:
         "suggestions": [_("What can you do?"), _("My name is Hanako."), "/markdown", "/code"],
         "user_turn": ShownTurn(role="user"),
         "assistant_turn": ShownTurn(role="assistant", is_demo=demo),
+        "gone": GONE,
+        "conversation_id": history.new_id(),
         "message_id": history.new_id(),
         "csrf_cookie": settings.CSRF_COOKIE_NAME,
         "csrf_header": HttpHeaders.parse_header_name(settings.CSRF_HEADER_NAME),
@@ -160,7 +167,11 @@ def act_without_script(request: HttpRequest, public_id: str) -> HttpResponseBase
         turn, _source = service.send(ask, lambda: count_send(request, ask.owner, ask.user_id))
     except ChatError as error:
         draft = request.POST.get("suggestion") or request.POST.get("text", "")
-        return shown(request, public_id, problem=error.message, draft=draft, status=error.status)
+        kept = {"draft": draft, "status": error.status}
+        try:
+            return shown(request, public_id, problem=error.message, **kept)
+        except Http404:
+            return shown(request, "", problem=GONE, **kept)
     return redirect("chatsession:conversation_page", public_id=turn.conversation.public_id)
 
 
@@ -170,7 +181,10 @@ def asked(request: HttpRequest, public_id: str) -> dict[str, Any]:
         return {"id": public_id, "trigger": "regenerate-message", "messageId": request.POST["again"]}
     text = request.POST.get("suggestion") or request.POST.get("text", "")
     message = {"id": request.POST.get("message_id", ""), "parts": [{"type": "text", "text": text}]}
-    return {"id": public_id, "message": message}
+    known = (
+        {"id": public_id, "existing": True} if public_id else {"id": request.POST.get("conversation_id", "")}
+    )
+    return known | {"message": message}
 
 
 def switch_without_script(request: HttpRequest, public_id: str) -> HttpResponseBase:

@@ -208,6 +208,47 @@ def test_a_logout_in_the_other_tab_hides_the_conversation_and_keeps_the_text(vis
     assert visitor.tab.input_value("#text") == "書きかけ"
 
 
+@pytest.mark.parametrize("way", ["send", "edit"])
+def test_a_session_that_has_ended_is_told_and_the_text_goes_to_a_new_chat(visitor, way):
+    visitor.expected = "404"
+    visitor.say("/echo 一")
+    address = visitor.tab.url
+    visitor.context.clear_cookies(name="sessionid")
+
+    if way == "send":
+        visitor.send("/echo 二")
+        box = "#text"
+    else:
+        visitor.tab.click("[data-edit]")
+        box = ".editor textarea"
+        visitor.tab.fill(box, "/echo 二")
+        visitor.tab.press(box, "Enter")
+    visitor.tab.wait_for_selector("[data-alert] a")
+
+    assert "セッションが終わったか" in visitor.tab.inner_text("[data-alert]")
+    assert visitor.tab.input_value(box) == "/echo 二"
+    assert visitor.texts("user") == ["/echo 一"]
+    visitor.tab.click("[data-alert] a")
+    visitor.tab.wait_for_selector("[data-welcome]")
+    assert visitor.tab.input_value("#text") == "/echo 二"
+    assert visitor.tab.locator(".conversation").count() == 0
+    visitor.tab.press("#text", "Enter")
+    assert visitor.answer() == "二"
+    assert visitor.tab.url != address
+
+
+def test_enter_while_an_answer_is_written_keeps_the_text_and_says_so(visitor):
+    visitor.send("/stall")
+    visitor.first_words()
+    visitor.send("次の質問")
+    assert visitor.tab.input_value("#text") == "次の質問"
+    assert "まだ返答を書いています" in visitor.tab.inner_text("[data-hint]")
+    visitor.tab.click("[data-stop]")
+    visitor.answer()
+    assert visitor.tab.text_content("[data-hint]") == ""
+    assert visitor.texts("user") == ["/stall"]
+
+
 def test_the_view_follows_only_a_reader_at_the_end(visitor):
     visitor.say("/long 3000")
     visitor.until("!document.querySelector('[data-newest]').checkVisibility()")
@@ -263,6 +304,7 @@ def test_no_english_is_left_on_the_japanese_page(visitor):
 
 def test_without_script_the_chat_goes_on(site, visit):
     visitor = visit(site, java_script_enabled=False)
+    assert "Shift" not in visitor.tab.inner_text("body")
     visitor.tab.fill("#text", "/slow 20")
     visitor.tab.click("[data-send]")
     visitor.tab.wait_for_url(re.compile("/chat/.+/"))

@@ -109,7 +109,7 @@ const questionOf = (text, id) => ({ message: { id, role: "user", parts: [{ type:
 async function ask(body, turn, { undo, onOpen = () => {}, tries = TRIES }) {
   tell("");
   transcript.toEnd();
-  const post = (signal) => api.request("chat", { method: "POST", body: { id: conversation, ...body }, signal });
+  const post = (signal) => api.request("chat", { method: "POST", body: { id: conversation, existing: stored, ...body }, signal });
   let taken = false;
   const opened = () => {
     taken = true;
@@ -122,11 +122,25 @@ async function ask(body, turn, { undo, onOpen = () => {}, tries = TRIES }) {
     return true;
   } catch (error) {
     if (!taken) undo();
+    if (error.status === 404) return beginAnew();
     tell(error);
     // What was sent once may have arrived all the same.
     if (taken || tries === 1 || error.code === "run_active") await sync();
     return false;
   }
+}
+
+/** The conversation is gone, in words; what is typed goes along if the visitor wants to begin another one. */
+function beginAnew() {
+  const link = document.createElement("a");
+  Object.assign(link, { href: texts.page, textContent: texts.textNewChat, className: "text-button" });
+  link.addEventListener("click", () => {
+    const edited = document.querySelector(".editor textarea");
+    if (edited) composer.putBack(edited.value, newId());
+    composer.moveTo("");
+  });
+  alert.replaceChildren(texts.textGone, link);
+  return false;
 }
 
 function accepted() {

@@ -9,10 +9,11 @@ export class Composer {
     this.text = form.elements.text;
     this.sendButton = form.querySelector("[data-send]");
     this.stopButton = form.querySelector("[data-stop]");
+    this.hint = document.querySelector("[data-hint]");
     form.addEventListener("submit", (event) => this.#submit(event));
     this.stopButton.addEventListener("click", onStop);
     this.text.addEventListener("input", () => this.#keep(""));
-    this.#grow = attach(this.text, () => this.busy || form.requestSubmit(this.sendButton));
+    this.#grow = attach(this.text, () => (this.busy ? this.#wait() : form.requestSubmit(this.sendButton)));
     this.#restore();
   }
 
@@ -25,6 +26,7 @@ export class Composer {
     const hadFocus = this.sendButton === document.activeElement || this.stopButton === document.activeElement;
     this.sendButton.hidden = busy;
     this.stopButton.hidden = !busy;
+    this.hint.textContent = "";
     if (hadFocus) this.text.focus();
   }
 
@@ -52,6 +54,10 @@ export class Composer {
     sessionStorage.removeItem(this.#draftKey);
     this.conversation = conversation;
     if (draft) sessionStorage.setItem(this.#draftKey, draft);
+  }
+
+  #wait() {
+    if (this.text.value.trim()) this.hint.textContent = this.hint.dataset.text;
   }
 
   #submit(event) {
