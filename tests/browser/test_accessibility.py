@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
@@ -40,4 +41,16 @@ def test_the_page_is_accessible(visitor, axe):
     visitor.say("/code")
     visitor.say("/error")
     visitor.tab.click("[data-edit] >> nth=-1")
+    assert violations(visitor) == []
+
+
+def test_the_demos_login_is_accessible_and_speaks_the_browsers_language(visitor, axe):
+    visitor.tab.goto(f"{visitor.address}/accounts/login/?next=/chat/")
+    visitor.tab.fill("[name=username]", "123")
+    visitor.tab.fill("[name=password]", "wrong")
+    visitor.tab.press("[name=password]", "Enter")
+    visitor.tab.wait_for_selector(".errorlist")
+
+    assert re.findall("[A-Za-z]{3,}", visitor.tab.inner_text("body")) == []
+    visitor.tab.evaluate(axe)
     assert violations(visitor) == []
