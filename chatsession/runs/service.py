@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a stop waits for the end to be written.
 STOP_PATIENCE = 3.0
+#: Seconds between two looks at the row of a run that another worker stops.
+STOP_LOOK = 0.2
 
 
 def send(ask: Ask, admit: Callable[[], None] = lambda: None) -> tuple[Turn, Source]:
@@ -69,11 +72,18 @@ def active_answer(conversation: Conversation, run_id: str = "") -> Message | Non
 
 
 def stop(message: Message) -> Message:
-    """Stop a run, from any tab and worker; what is written stays. Idempotent."""
+    """Stop a run, from any tab and worker; what is written stays. Idempotent.
+
+    Another worker sees it in its next round, within about a second: that is waited for too.
+    """
     if stored.request_stop(message):
+        deadline = time.monotonic() + STOP_PATIENCE
         run = engine.live.get(message.run_id or "")
         if run is not None:
             run.stop()
             run.ended.wait(STOP_PATIENCE)
         message.refresh_from_db(fields=["status"])
+        while message.status in turns.ACTIVE and time.monotonic() < deadline:
+            time.sleep(STOP_LOOK)
+            message.refresh_from_db(fields=["status"])
     return message
