@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from chatsession.conf import conf
 from chatsession.stores.base import BaseStore, SessionInfo, Sessions
-from chatsession.stores.records import Change, Record, Stamp, has_expired, merge, seen
+from chatsession.stores.records import Change, Record, Stamp, has_expired, matches, merge, seen
 from chatsession.stores.steps import Steps
 
 T = TypeVar("T")
@@ -188,12 +188,3 @@ class SessionStore(BaseStore):
         cls, *, user_id: str | None = None, search: str = "", offset: int = 0, limit: int = 100
     ) -> Sessions:
         return cls._matching(user_id, search)[offset : offset + limit]
-
-
-def matches(info: SessionInfo, search: str) -> bool:
-    return (
-        search.lower() in info.user_agent.lower()
-        or info.ip.startswith(search)
-        or info.handle.startswith(search)
-        or info.user_id == search
-    )

@@ -172,6 +172,15 @@ def has_expired(record: Record, now: datetime) -> bool:
     return end.timestamp() <= now.timestamp()
 
 
+def matches(info: SessionInfo, search: str) -> bool:
+    return (
+        search.lower() in info.user_agent.lower()
+        or info.ip.startswith(search)
+        or info.handle.startswith(search)
+        or info.user_id == search
+    )
+
+
 def user_id_text(user_id: object) -> str:
     """A user's key as records have it: as text, or its SHA-256 where the text is too long for the column."""
     text = str(user_id)
