@@ -29,6 +29,21 @@ def siblings_of(conversation: Conversation, messages: Iterable[Message]) -> dict
     return found
 
 
+def shown_version(conversation: Conversation, sent_id: str) -> Message | None:
+    """The message on the branch on show, of those that an ID stands for: a question and its edits."""
+    key = history.digest(sent_id)
+    named = history.messages_of(conversation).filter(Q(sent_hash=key) | Q(public_hash=key))
+    versions = {message.pk: message for message in named}
+    if not versions:
+        return None
+    rows = history.messages_of(conversation).filter(id__gte=min(versions))
+    parents = dict(rows.values_list("pk", "parent_id"))
+    at = conversation.leaf_id
+    while at in parents and at not in versions:
+        at = parents[at]
+    return versions.get(at) if at else None
+
+
 def switch_to(conversation: Conversation, public_id: str) -> None:
     """Put the branch of a message on show, down to its newest leaf. Raises ``NotFound``.
 

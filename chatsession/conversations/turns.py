@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from chatsession import connections
 from chatsession.conversations import history
+from chatsession.conversations.branches import shown_version
 from chatsession.exceptions import NotFound, NothingToAnswer, RunActive
 from chatsession.models import Conversation, Message
 from chatsession.signals import message_saved
@@ -112,7 +113,7 @@ def _question(ask: Ask, conversation: Conversation) -> Message | None:
 
 def _last_question(ask: Ask, conversation: Conversation) -> Message:
     if ask.message_id:
-        found = find_message(conversation, ask.message_id)
+        found = shown_version(conversation, ask.message_id) or find_message(conversation, ask.message_id)
         if found is None:
             raise NotFound(param="messageId")
     else:

@@ -6,6 +6,7 @@ import pytest
 from django.db import close_old_connections
 
 from chatsession.conversations import history, turns
+from chatsession.conversations.branches import switch_to
 from chatsession.conversations.turns import Ask
 from chatsession.exceptions import NotFound, NothingToAnswer, RunActive
 from chatsession.models import Conversation, Message
@@ -115,6 +116,28 @@ def test_answering_again_makes_a_sibling_answer():
     assert {by_answer.question.pk, by_default.question.pk} == {first.question.pk}
     assert Message.objects.filter(role="assistant", parent=first.question).count() == 3
     assert by_default.conversation.leaf_id == by_default.answer.pk
+
+
+def test_a_question_answered_again_is_the_version_on_show():
+    first = begin("hello", "m1")
+    end(first)
+    edit = begin("goodbye", "m1")
+    end(edit)
+    again = begin("good night", edit.question.public_id)
+    end(again)
+
+    for shown, sent_id in (
+        (first, "m1"),
+        (edit, "m1"),
+        (edit, edit.question.public_id),
+        (again, edit.question.public_id),
+    ):
+        switch_to(shown.conversation, shown.answer.public_id)
+        other = begin(None, sent_id)
+        end(other)
+        assert other.question.pk == shown.question.pk
+    switch_to(first.conversation, again.answer.public_id)
+    assert begin(None, "m1").question.pk == edit.question.pk  # none of them is: the newest
 
 
 def test_answering_again_needs_something_to_answer():
