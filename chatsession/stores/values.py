@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import marshal
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
@@ -26,6 +27,8 @@ class Values(MutableMapping[str, Any]):
         # What this request has seen of each key; the record moves on under it, this does not.
         self._seen: dict[str, bytes] = {} if cleared or record is None else dict(record.data)
         self._data: dict[str, Any] = dict.fromkeys(self._seen, _ENCODED)
+        #: The values as they were decoded: what is still so need not be encoded to be compared.
+        self._prints: dict[str, bytes] = {}
 
     def __getitem__(self, key: str) -> Any:
         # As with one JSON document for the whole session, a key that is no string becomes one.
@@ -56,12 +59,14 @@ class Values(MutableMapping[str, Any]):
 
     def _decode(self, key: str) -> bool:
         try:
-            self._data[key] = self._serializer.loads(self._seen[key])
+            value = self._data[key] = self._serializer.loads(self._seen[key])
         except Exception:
             # Written by another SESSION_SERIALIZER. It stays in the store until something replaces it.
             logger.warning("The session value of %r cannot be decoded.", key)
             del self._data[key], self._seen[key]
             return False
+        if (found := fingerprint(value)) is not None:
+            self._prints[key] = found
         return True
 
     def encode(self, key: str, value: Any) -> bytes:
@@ -85,9 +90,12 @@ class Values(MutableMapping[str, Any]):
 
     def written(self) -> dict[str, bytes]:
         """The keys this request has set or altered."""
-        live = (key for key, value in self._data.items() if value is not _ENCODED)
+        live = (key for key, value in self._data.items() if not self._is_as_loaded(key, value))
         encoded = {key: self._encoded(key) for key in live}
         return {key: value for key, value in encoded.items() if value != self._seen.get(key)}
+
+    def _is_as_loaded(self, key: str, value: Any) -> bool:
+        return value is _ENCODED or (key in self._prints and self._prints[key] == fingerprint(value))
 
     def changes(self) -> Change:
         """What has to be written so that the store agrees with this request."""
@@ -110,9 +118,18 @@ class Values(MutableMapping[str, Any]):
         seen = {**record.data, **known}
         self._seen = {key: value for key, value in seen.items() if value is not None}
         self._data = {key: _ENCODED for key in record.data if key not in unwritten} | live
+        self._prints = {key: self._prints[key] for key in self._prints.keys() - change.put.keys()}
         self.record, self.cleared = record, False
 
     def forget(self, key: str) -> None:
         """Let go of one value: after the next ``rebase()`` it is the record's."""
         self._data.pop(key, None)
         self._seen.pop(key, None)
+
+
+def fingerprint(value: Any) -> bytes | None:
+    """The value as bytes, ten times as fast as by JSON; None if there is more in it than plain data."""
+    try:
+        return marshal.dumps(value, 2)  # later versions depend on how often a string is referred to
+    except ValueError:
+        return None
