@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any, TypeVar
 
 from django.db import (
@@ -24,8 +23,9 @@ from django.utils import timezone
 
 from chatsession.conf import conf
 from chatsession.models import Session
+from chatsession.stores import sql
 from chatsession.stores.base import BaseStore, SessionInfo, Sessions
-from chatsession.stores.records import Change, Client, Record, Stamp, merge, pack, unpack
+from chatsession.stores.records import Change, Record, Stamp, merge, pack
 from chatsession.stores.steps import Steps, jitter
 
 T = TypeVar("T")
@@ -47,18 +47,6 @@ def alias() -> str:
 
 def rows() -> QuerySet[Session]:
     return Session.objects.using(alias())
-
-
-@cache
-def select(using: str, *, lock: bool) -> str:
-    """The query of every load, built once: that alone takes the ORM five times as long as the database."""
-    operations = connections[using].ops
-    columns = ", ".join(operations.quote_name(str(field.column)) for field in Session._meta.concrete_fields)
-    table, key_hash = map(operations.quote_name, (Session._meta.db_table, "key_hash"))
-    lock = lock and connections[using].features.has_select_for_update
-    return (
-        f"SELECT {columns} FROM {table} WHERE {key_hash} = %s {operations.for_update_sql() if lock else ''}"  # noqa: S608
-    )
 
 
 def in_atomic_block() -> bool:
@@ -92,12 +80,16 @@ class SessionStore(BaseStore):
     """One row a session; writes are compare-and-set on its version."""
 
     def _fetch(self, key_hash: str, *, lock: bool = False) -> Record | None:
-        found = past_locks(lambda: list(rows().raw(select(alias(), lock=lock), [key_hash])))
-        return to_record(found[0]) if found else None
+        found = past_locks(lambda: sql.load(alias(), "key_hash", key_hash, lock=lock))
+        return found[1] if found else None
 
     def _insert(self, key_hash: str, record: Record) -> bool:
         row = Session(
-            id=uuid.UUID(record.handle), key_hash=key_hash, created_at=record.created_at, **to_columns(record)
+            id=uuid.UUID(record.handle),
+            key_hash=key_hash,
+            created_at=record.created_at,
+            data=pack(record.data),
+            **sql.to_columns(record),
         )
 
         def insert() -> None:
@@ -118,14 +110,13 @@ class SessionStore(BaseStore):
             merged = merge(record, change, stamp) if record else None
             if record is None or merged is None:
                 return None
-            present = rows().filter(key_hash=key_hash, version=record.version)
-            columns = to_columns(merged)
-            if past_locks(lambda: present.update(**columns)):  # noqa: B023
+            columns, version = sql.changed(record, merged), record.version
+            if past_locks(lambda: sql.write(alias(), columns, key_hash=key_hash, version=version)):  # noqa: B023
                 return merged
         raise DatabaseError(f"The session could not be written in {PATIENCE} s: too many concurrent writers.")
 
     def _rename(self, old_hash: str, new_hash: str) -> bool:
-        return bool(past_locks(lambda: rows().filter(key_hash=old_hash).update(key_hash=new_hash)))
+        return bool(past_locks(lambda: sql.write(alias(), {"key_hash": new_hash}, key_hash=old_hash)))
 
     def _touch(self, key_hash: str, stamp: Stamp) -> bool:
         columns: dict[str, Any] = {"last_seen_at": stamp.seen_at, "expires_at": stamp.expires_at}
@@ -133,7 +124,7 @@ class SessionStore(BaseStore):
             columns["login_at"] = stamp.login_at
         if stamp.client:
             columns |= stamp.client._asdict()
-        return bool(past_locks(lambda: rows().filter(key_hash=key_hash).update(**columns)))
+        return bool(past_locks(lambda: sql.write(alias(), columns, key_hash=key_hash)))
 
     def _remove(self, key_hash: str) -> None:
         past_locks(lambda: rows().filter(key_hash=key_hash).delete())
@@ -185,8 +176,7 @@ class SessionStore(BaseStore):
 
     @classmethod
     def _find(cls, handle: str) -> tuple[str, Record] | None:
-        row = rows().filter(pk=handle).first()
-        return (row.key_hash, to_record(row)) if row else None
+        return sql.load(alias(), "id", handle)
 
     @classmethod
     def _end(cls, handle: str) -> SessionInfo | None:
@@ -243,34 +233,3 @@ def is_uuid(text: str) -> bool:
 
 def to_infos(query: QuerySet[Session]) -> Iterator[SessionInfo]:
     return (SessionInfo(str(handle), *others) for handle, *others in query.values_list(*INFO))
-
-
-def to_record(row: Session) -> Record:
-    return Record(
-        handle=str(row.id),
-        data=unpack(bytes(row.data)),
-        created_at=row.created_at,
-        last_seen_at=row.last_seen_at,
-        expires_at=row.expires_at,
-        version=row.version,
-        generation=row.generation,
-        user_id=row.user_id,
-        client=Client(row.user_agent, row.ip),
-        login_at=row.login_at,
-        guest=row.guest,
-    )
-
-
-def to_columns(record: Record) -> dict[str, Any]:
-    """What a write sets. ``created_at`` and the key stay."""
-    return {
-        "data": pack(record.data),
-        "version": record.version,
-        "generation": record.generation,
-        "last_seen_at": record.last_seen_at,
-        "expires_at": record.expires_at,
-        "login_at": record.login_at,
-        "user_id": record.user_id,
-        "guest": record.guest,
-        **record.client._asdict(),
-    }
