@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DEFAULT_MODELS: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "chatsession.backends.demo.DemoBackend"},
 }
-DEFAULT_PERMISSIONS: dict[str, str] = {"chat": "anyone", "feedback": "anyone"}
+DEFAULT_PERMISSIONS: dict[str, str] = {"chat": "anyone", "clear": "anyone", "feedback": "anyone"}
 DEFAULT_REDIS_URL: str | None = None
 DEFAULT_RETENTION: dict[str, str] = {"deleted_users": "erase"}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from django.urls import path
 
 from chatsession import urls_sessions
-from chatsession.views import chat, conversations, feedback, page
+from chatsession.views import chat, conversations, export, feedback, page
 
 app_name = "chatsession"
 urlpatterns = [
@@ -16,6 +16,7 @@ urlpatterns = [
     path("api/chat", chat.chat, name="chat"),
     path("api/chat/<str:public_id>/stream", chat.chat_stream, name="stream"),
     path("api/chat/<str:public_id>/stop", chat.chat_stop, name="stop"),
+    path("api/export", export.export, name="export"),
     path("api/conversations", conversations.conversations, name="conversations"),
     path("api/conversations/<str:public_id>", conversations.conversation, name="conversation"),
     path("api/conversations/<str:public_id>/messages", conversations.messages, name="messages"),

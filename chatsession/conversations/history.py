@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 PAGE = 50
+#: Conversations deleted with their messages at a time.
+BATCH = 100
 
 
 def digest(text: str) -> str:
@@ -96,6 +98,13 @@ def branch(conversation: Conversation, *, leaf: int | None = None, limit: int = 
                 found.append(message)
                 wanted = message.parent_id
     return found[::-1]
+
+
+def delete_all(conversations: QuerySet[Conversation]) -> None:
+    """Delete them with all they hold, a batch at a time."""
+    while keys := list(conversations.values_list("pk", flat=True)[:BATCH]):
+        # Filtered again: one may have been used, or claimed, meanwhile.
+        conversations.filter(pk__in=keys).delete()
 
 
 def claim(guest: str, owner: str) -> int:

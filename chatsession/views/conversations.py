@@ -16,7 +16,7 @@ from chatsession.conversations.branches import siblings_of, switch_to
 from chatsession.exceptions import InvalidRequest, NotFound, PermissionDenied
 from chatsession.forms import ConversationForm
 from chatsession.runs import service, stored
-from chatsession.views.api import answer, endpoint, read_json, require
+from chatsession.views.api import answer, check_permission, endpoint, read_json, require
 from chatsession.views.chat import own_conversation
 from chatsession.views.owners import owner_of
 
@@ -106,11 +106,32 @@ def patch_one(request: HttpRequest, public_id: str) -> HttpResponseBase:
 def delete_one(request: HttpRequest, public_id: str) -> HttpResponseBase:
     """Delete a conversation with all it holds; a running answer is stopped."""
     conversation = own_conversation(request, public_id)
+    stop_in(conversation)
+    conversation.delete(using=history.database())
+    return HttpResponse(status=204)
+
+
+def delete_list(request: HttpRequest) -> HttpResponseBase:
+    """Delete all conversations of the visitor; running answers are stopped."""
+    check_permission(request, "clear")
+    erase(owner_of(request))
+    return HttpResponse(status=204)
+
+
+def erase(owner: str | None) -> None:
+    """Delete all that an owner has."""
+    if owner is not None:
+        conversations = history.conversations_of(owner)
+        for conversation in conversations.exclude(active_run=None):
+            stop_in(conversation)
+        history.delete_all(conversations)
+
+
+def stop_in(conversation: Conversation) -> None:
+    """Stop the answer that is being written, if there is one."""
     running = service.active_answer(conversation)
     if running is not None:
         service.stop(running)
-    conversation.delete(using=history.database())
-    return HttpResponse(status=204)
 
 
 def get_messages(request: HttpRequest, public_id: str) -> HttpResponseBase:
@@ -171,6 +192,6 @@ def html_of(message: Message) -> str:
     return "".join(rendering.render(part["text"]) for part in message.parts if part["type"] == "text")
 
 
-conversations = endpoint("chat", GET=get_list, POST=post_list)
+conversations = endpoint("chat", GET=get_list, POST=post_list, DELETE=delete_list)
 conversation = endpoint("chat", GET=get_one, PATCH=patch_one, DELETE=delete_one)
 messages = endpoint("chat", GET=get_messages)

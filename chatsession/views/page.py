@@ -27,6 +27,7 @@ from chatsession.stores.base import BaseStore
 from chatsession.views import owners
 from chatsession.views.api import check_session, has_permission, language_of, non_atomic
 from chatsession.views.chat import ask_from
+from chatsession.views.conversations import erase
 from chatsession.views.limits import count_send
 from chatsession.views.transcript import ShownTurn, is_demo, transcript_context
 
@@ -134,6 +135,7 @@ def page_context(request: HttpRequest, owner: str | None) -> dict[str, Any]:
         "conversations": rows[:CONVERSATIONS],
         "more_conversations": len(rows) > CONVERSATIONS,
         "claimed": request.session.get(owners.CLAIMED_KEY, 0) if owner else 0,
+        "may_clear": has_permission(request, conf.PERMISSIONS["clear"]),
         "is_demo": demo,
         "suggestions": [_("What can you do?"), _("My name is Hanako."), "/markdown", "/code"],
         "user_turn": ShownTurn(role="user"),
@@ -159,9 +161,14 @@ def policy() -> str:
 
 
 def act_without_script(request: HttpRequest, public_id: str) -> HttpResponseBase:
-    """What the buttons ask for: another version, another answer, or an answer to what was typed."""
+    """What the buttons ask for: another version, no conversation at all, or an answer."""
     if "show" in request.POST:
         return switch_without_script(request, public_id)
+    if "erase" in request.POST:
+        if not has_permission(request, conf.PERMISSIONS["clear"]):
+            raise PermissionDenied
+        erase(owners.owner_of(request))
+        return redirect("chatsession:page")
     try:
         ask = ask_from(request, asked(request, public_id))
         turn, _source = service.send(ask, lambda: count_send(request, ask.owner, ask.user_id))

@@ -159,6 +159,25 @@ def test_conversations_are_renamed_and_deleted(visitor):
     assert visitor.tab.locator(".conversation").count() == 0
 
 
+def test_all_data_is_downloaded_and_deleted_by_keyboard(visitor):
+    assert not visitor.tab.is_visible(".data")
+    visitor.say("/echo 一")
+    visitor.tab.wait_for_selector(".data")
+    visitor.tab.press(".data > summary", "Enter")
+    with visitor.tab.expect_download() as download:
+        visitor.tab.press(".data > a", "Enter")
+    assert "/echo 一" in download.value.path().read_text()
+
+    visitor.tab.press(".data details > summary", "Enter")
+    visitor.tab.press(".data details > summary", "Tab")
+    assert "元に戻せません" in visitor.tab.inner_text(".data form")
+    visitor.tab.keyboard.press("Enter")
+
+    visitor.tab.wait_for_selector("[data-welcome]")
+    assert visitor.tab.locator(".conversation").count() == 0
+    assert not visitor.tab.is_visible(".data")
+
+
 def test_a_long_list_of_conversations_is_shown_on_request(visitor):
     visitor.say("/echo 一")
     created = """async () => {
@@ -278,7 +297,7 @@ def test_everything_to_press_is_large_enough(site, visit, context):
     if context:
         visitor.tab.tap("[data-drawer-open]")
     small = visitor.tab.evaluate(
-        """[...document.querySelectorAll('button, .new-chat, .conversation a, textarea')]
+        """[...document.querySelectorAll('button, summary, .new-chat, .conversation a, textarea')]
             .filter(e => e.checkVisibility() && e.getBoundingClientRect().height < 44)
             .map(e => e.outerHTML.slice(0, 80))"""
     )
