@@ -5,7 +5,8 @@ ChatSessionError
 ├── SessionError
 │   ├── ValueNotSerializable    a session value the serializer cannot encode
 │   ├── SessionTooLarge         a session over MAX_SESSION_BYTES
-│   └── ResponseStarted         a first write after the response's headers have left
+│   ├── ResponseStarted         a first write after the response's headers have left
+│   └── StoreAway               the store of the sessions cannot be reached
 └── ChatError                   carries the HTTP status and code of the API's error shape
     ├── InvalidRequest          400
     ├── PermissionDenied        403
@@ -19,6 +20,7 @@ ChatSessionError
 
 from __future__ import annotations
 
+from django.db import OperationalError
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -56,6 +58,13 @@ class ResponseStarted(SessionError, RuntimeError):
             "The response has started: a session without a record cannot be created, and a key "
             "cannot be changed. Write to the session before returning the streaming response."
         )
+
+
+class StoreAway(SessionError, OperationalError):
+    """The store of the sessions cannot be reached, or does not take what is written.
+
+    Whoever is ready for a database that is away is ready for this.
+    """
 
 
 class ChatError(ChatSessionError):

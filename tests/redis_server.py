@@ -10,7 +10,6 @@ from contextlib import suppress
 from functools import cache
 from urllib.parse import urlsplit
 
-import pytest
 import redis
 from django.conf import settings
 from django.test import override_settings
@@ -25,12 +24,12 @@ SERVER = os.environ.get("TEST_REDIS", "redis://127.0.0.1:6379")
 def database():
     """The URL of a database that no other run of tests uses; None if no server answers.
 
-    It is the one that ``TEST_REDIS`` names, else one that is empty, which is marked for as long as this runs.
+    That is the one that ``TEST_REDIS`` names, else an empty one, which is marked for as long as this runs.
     """
     if urlsplit(SERVER).path.strip("/"):
         return SERVER
     with suppress(redis.ConnectionError):
-        return next(filter(claim, (f"{SERVER.rstrip('/')}/{number}" for number in range(15, 0, -1))))
+        return next(filter(claim, (f"{SERVER.rstrip('/')}/{number}" for number in range(15, 0, -1))), None)
     return None
 
 
@@ -42,18 +41,14 @@ def claim(url):
     return claimed
 
 
-def release(url):
-    with suppress(redis.ConnectionError), redis.Redis.from_url(url) as connection:
-        connection.unlink("tests")
-        clean(url)
-
-
 def needed():
     """The same, or this test is skipped; on CI it fails."""
-    return database() or missing(f"no {SERVER}: apt-get install redis-server, or set TEST_REDIS")
+    return database() or missing(f"no {SERVER} with an empty database: apt-get install redis-server")
 
 
 def missing(what):
+    import pytest  # the servers of tests have no need of it
+
     (pytest.fail if os.environ.get("CI") else pytest.skip)(what)
 
 
@@ -61,6 +56,12 @@ def clean(url):
     with redis.Redis.from_url(url) as connection:
         if keys := list(connection.scan_iter(f"{PREFIX}:*", count=1000)):
             connection.unlink(*keys)
+
+
+def release(url):
+    with suppress(redis.ConnectionError), redis.Redis.from_url(url) as connection:
+        connection.unlink("tests")
+        clean(url)
 
 
 def configured(url):
@@ -81,9 +82,7 @@ class Server:
 
     def __init__(self):
         if not shutil.which("redis-server"):
-            (pytest.fail if os.environ.get("CI") else pytest.skip)(
-                "no redis-server: apt-get install redis-server"
-            )
+            missing("no redis-server: apt-get install redis-server")
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()

@@ -39,6 +39,9 @@ SESSION_ENGINE = f"chatsession.stores.{os.environ.get('TEST_STORE', 'db')}"
 CHATSESSION = {
     "MODELS": {"default": {"BACKEND": "chatsession.backends.demo.DemoBackend", "OPTIONS": {"delay": 0}}}
 }
+if os.environ.get("TEST_STORE") == "redis":
+    # The servers that tests start find the same database in their environment.
+    os.environ["TEST_REDIS"] = CHATSESSION["REDIS_URL"] = import_module("tests.redis_server").needed()
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 TEMPLATES = [

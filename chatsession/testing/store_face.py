@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.test import override_settings
 
 from chatsession.stores.base import BaseStore
 
@@ -19,6 +21,10 @@ class StoreFace(Case):
 
     #: The class under test.
     store: type[BaseStore]
+
+    def having(self, **options: Any) -> override_settings:
+        """These options beside what the site has set."""
+        return override_settings(CHATSESSION={**getattr(settings, "CHATSESSION", {}), **options})
 
     async def do(self, session: BaseStore, method: str, *arguments: Any) -> Any:
         return await sync_to_async(getattr(session, method))(*arguments)

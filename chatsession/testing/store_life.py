@@ -144,7 +144,7 @@ class LifeContract(StoreFace):
         self.assertEqual((await self.info(session)).expires_at, end)
 
     async def test_an_absolute_age_ends_a_session_that_is_in_use(self) -> None:
-        with override_settings(CHATSESSION={"ABSOLUTE_AGE": 100}):
+        with self.having(ABSOLUTE_AGE=100):
             session = await self.new(a=1)
             await self.read_after(session, seconds=61)
             info = await self.info(session)
@@ -156,13 +156,13 @@ class LifeContract(StoreFace):
 
     async def test_an_absolute_age_that_was_set_later_holds_for_older_records(self) -> None:
         session = await self.new(a=1)
-        with override_settings(CHATSESSION={"ABSOLUTE_AGE": 100}), self.later(seconds=101):
+        with self.having(ABSOLUTE_AGE=100), self.later(seconds=101):
             self.assertIsNone(await self.info(session))
             self.assertIs((await self.open(session)).cause, Cause.EXPIRED)
         self.assertIs(await self.do(session, "exists", session.session_key), False)
 
     async def test_a_login_and_nothing_else_restarts_the_absolute_age(self) -> None:
-        with override_settings(CHATSESSION={"ABSOLUTE_AGE": 100}):
+        with self.having(ABSOLUTE_AGE=100):
             session = await self.new(_auth_user_id="7")
             before = (await self.info(session)).expires_at
             with self.later(seconds=50):
@@ -234,7 +234,7 @@ class LifeContract(StoreFace):
         self.assertEqual((await self.stored(session), await self.stored(other)), ({}, {"a": 1}))
 
     async def test_a_login_beyond_the_limit_ends_the_oldest(self) -> None:
-        with override_settings(CHATSESSION={"SESSIONS_PER_USER": 2}):
+        with self.having(SESSIONS_PER_USER=2):
             guest, others = await self.new(a=1), await self.new(_auth_user_id="8")
             first, second = [await self.new(_auth_user_id="7") for _ in range(2)]
             await self.do(guest, "cycle_key")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from asgiref.sync import sync_to_async
-from django.test import override_settings
 
 from chatsession.exceptions import SessionTooLarge, ValueNotSerializable
 from chatsession.testing.store_face import StoreFace
@@ -101,7 +100,7 @@ class ValuesContract(StoreFace):
     async def test_a_session_that_is_too_large_is_refused_with_its_size(self) -> None:
         session = await self.new(a=1)
         session["big"] = "x" * 1000
-        with override_settings(CHATSESSION={"MAX_SESSION_BYTES": 1000}):
+        with self.having(MAX_SESSION_BYTES=1000):
             with self.assertRaisesMessage(SessionTooLarge, "1007 bytes"):
                 await self.do(session, "save")
             with self.assertRaises(SessionTooLarge):

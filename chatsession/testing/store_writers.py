@@ -8,7 +8,6 @@ from threading import Barrier
 
 from asgiref.sync import sync_to_async
 from django.db import connections
-from django.test import override_settings
 
 from chatsession.stores.base import BaseStore
 from chatsession.testing.store_face import StoreFace
@@ -43,7 +42,7 @@ class WritersContract(StoreFace):
     async def test_racing_logins_keep_to_the_limit(self) -> None:
         barrier = Barrier(LOGINS)
         with (
-            override_settings(CHATSESSION={"SESSIONS_PER_USER": 3}),
+            self.having(SESSIONS_PER_USER=3),
             ThreadPoolExecutor(LOGINS) as pool,
         ):
             list(pool.map(self.log_in, [barrier] * LOGINS))

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from django.test import SimpleTestCase, TransactionTestCase
 
-from chatsession.stores import db, memory
+from chatsession.stores import db, memory, redis
 from chatsession.testing import AsyncStoreContract, StoreContract
+from tests.redis_server import OnRedis
 
 
 class MemoryTests(StoreContract, SimpleTestCase):
@@ -20,3 +21,11 @@ class DatabaseTests(StoreContract, TransactionTestCase):
 
 class AsyncDatabaseTests(AsyncStoreContract, TransactionTestCase):
     store = db.SessionStore
+
+
+class RedisTests(OnRedis, StoreContract, SimpleTestCase):
+    store = redis.SessionStore
+
+
+class AsyncRedisTests(OnRedis, AsyncStoreContract, SimpleTestCase):
+    store = redis.SessionStore

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from unittest import mock
 
 from django.db import connection, transaction
@@ -14,6 +12,7 @@ from chatsession.signing import hash_key
 from chatsession.stores import db
 from chatsession.stores.db import SessionStore
 from tests.servers import environment
+from tests.writers import TwoProcesses
 
 
 def saved(**values):
@@ -82,7 +81,12 @@ class StorageTests(TestCase):
             assert cursor.fetchone() in [("e",), (b"e",)]
 
 
-class ConcurrencyTests(TransactionTestCase):
+class ConcurrencyTests(TwoProcesses, TransactionTestCase):
+    store = SessionStore
+
+    def environment(self):
+        return environment(url_of(connection.settings_dict), TEST_STORE="db")
+
     def overtaken(self):
         """Two requests have loaded the session, the other one has written already."""
         session = saved(a=1)
@@ -131,32 +135,6 @@ class ConcurrencyTests(TransactionTestCase):
         ):
             query = mock.Mock(side_effect=[OperationalError(said), OperationalError(said), 1])
             assert db.past_locks(query) == 1
-
-    def test_writers_in_two_processes_lose_nothing(self):
-        session = saved(n=0)
-        writers = [self.process(session.session_key, first=n * 25) for n in range(2)]
-        for writer in writers:
-            assert writer.stdout.readline() == "ready\n"
-        for writer in writers:
-            writer.stdin.write("go\n")
-            writer.stdin.flush()
-        for writer in writers:
-            assert (writer.communicate(timeout=120)[0], writer.returncode) == ("", 0)
-        own = {f"own {number}": number for number in range(50)}
-        assert dict(SessionStore(session.session_key)) == {"n": 50, **own}
-
-    def process(self, session_key, *, first):
-        command = [sys.executable, "-m", "tests.writers", session_key, str(first), "25"]
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=environment(url_of(connection.settings_dict)),
-        )
-        self.addCleanup(process.kill)
-        return process
 
     def test_but_not_in_a_transaction_nor_any_other_error(self):
         with transaction.atomic(), self.assertRaises(OperationalError):

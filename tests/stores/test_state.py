@@ -19,7 +19,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from chatsession.stores import db, memory
+from chatsession.stores import db, memory, redis
+from tests.redis_server import OnRedis
 
 pytestmark = pytest.mark.server
 
@@ -210,3 +211,8 @@ class MemoryTests(SimpleTestCase):
 class DatabaseTests(MemoryTests, TransactionTestCase):
     store = db.SessionStore
     examples = 5
+
+
+class RedisTests(OnRedis, MemoryTests):
+    store = redis.SessionStore
+    examples = 20

@@ -1,0 +1,282 @@
+-- A session is the hash session:<SHA-256 of its key>: its facts by their names, its values as "v:<key>".
+-- handle:<handle> and guest:<guest> lead to it and expire with it. The sorted sets "seen" and "expires" hold the
+-- handles of all sessions by these facts, user:<user> those of one user by the login. What has expired stays in
+-- them until somebody meets it. Times are microseconds since 1970, numbers are compared as such, "" is None.
+
+local FACTS = {'handle', 'user', 'guest', 'created', 'seen', 'expires', 'login', 'agent', 'ip', 'version',
+  'generation', 'size'}
+local GRACE_MS, SWEEP = {grace_ms}, 10
+local call = redis.call
+
+local function name(kind, id) return '{prefix}' .. kind .. (id and ':' .. id or '') end
+
+local taken = 0
+local function take()
+  taken = taken + 1
+  return ARGV[taken]
+end
+local function count() return tonumber(take()) end
+
+local function facts_of(hash)
+  local found, facts = call('HMGET', name('session', hash), unpack(FACTS)), {}
+  for at, fact in ipairs(FACTS) do facts[fact] = found[at] end
+  return facts.handle and facts
+end
+
+local function facts_by(handle)
+  local hash = call('GET', name('handle', handle))
+  local facts = hash and facts_of(hash)
+  if facts and facts.handle == handle then return facts, hash end
+end
+
+local function begun(facts) return facts.login ~= '' and facts.login or facts.created end
+
+-- It has not expired, nor begun too long ago.
+local function is_valid(facts, now, oldest)
+  return tonumber(facts.expires) > now and tonumber(begun(facts)) > oldest
+end
+
+local function row(facts)
+  local values = {}
+  for at, fact in ipairs(FACTS) do values[at] = facts[fact] end
+  return values
+end
+
+local function forget(handle)
+  call('ZREM', name('seen'), handle)
+  call('ZREM', name('expires'), handle)
+end
+
+local function remove(hash, facts)
+  call('DEL', name('session', hash), name('handle', facts.handle))
+  if call('GET', name('guest', facts.guest)) == facts.handle then call('DEL', name('guest', facts.guest)) end
+  call('ZREM', name('user', facts.user), facts.handle)
+  forget(facts.handle)
+end
+
+-- A login looks at some of the user's others, so that those that have expired do not gather.
+local function index_user(facts, ends_at)
+  local key, now = name('user', facts.user), call('TIME')
+  if call('ZADD', key, begun(facts), facts.handle) == 1 then
+    for _, handle in ipairs(call('ZRANDMEMBER', key, 3)) do
+      if not facts_by(handle) then call('ZREM', key, handle) end
+    end
+  end
+  if call('PTTL', key) < ends_at - now[1] * 1000 then call('PEXPIREAT', key, string.format('%.0f', ends_at)) end
+end
+
+-- After every write: when it ends, and where it is found.
+local function index(hash)
+  local facts = facts_of(hash)
+  local ends_at = math.max(math.floor(tonumber(facts.expires) / 1000) + GRACE_MS, 1)
+  local text = string.format('%.0f', ends_at)
+  call('SET', name('handle', facts.handle), hash, 'PXAT', text)
+  if facts.guest ~= '' then call('SET', name('guest', facts.guest), facts.handle, 'PXAT', text) end
+  call('ZADD', name('seen'), facts.seen, facts.handle)
+  call('ZADD', name('expires'), facts.expires, facts.handle)
+  if facts.user ~= '' then index_user(facts, ends_at) end
+  call('PEXPIREAT', name('session', hash), text)
+end
+
+-- Sessions that had expired by then, some at a time: how many were looked at.
+local function clear(now, limit)
+  local handles = call('ZRANGEBYSCORE', name('expires'), '-inf', now, 'LIMIT', 0, limit)
+  for _, handle in ipairs(handles) do
+    local facts, hash = facts_by(handle)
+    if not facts then
+      forget(handle)
+    elseif tonumber(facts.expires) <= tonumber(now) then
+      remove(hash, facts)
+    else
+      call('ZADD', name('expires'), facts.expires, handle)
+    end
+  end
+  return #handles
+end
+
+local function see(key)
+  call('HSET', key, 'seen', take(), 'expires', take())
+  local login, client = take(), take() == '1'
+  if login ~= '' then call('HSET', key, 'login', login) end
+  local agent, ip = take(), take()
+  if client then call('HSET', key, 'agent', agent, 'ip', ip) end
+end
+
+-- As Python counts: the characters of the name and the bytes of the value.
+local function size_of(field, value)
+  local _, characters = string.gsub(field, '[^\128-\191]', '')
+  return characters - 2 + value
+end
+
+local function stored_size(key, field)
+  return call('HEXISTS', key, field) == 1 and size_of(field, call('HSTRLEN', key, field)) or 0
+end
+
+local function fields_like(key, start)
+  local found = {}
+  for _, field in ipairs(call('HKEYS', key)) do
+    if string.sub(field, 1, #start) == start then found[#found + 1] = field end
+  end
+  return found
+end
+
+local function as_expected(key)
+  local right = true
+  for _ = 1, count() do
+    local present = call('HGET', key, 'v:' .. take())
+    local known, value = take() == '1', take()
+    if known then right = right and present == value else right = right and not present end
+  end
+  return right
+end
+
+local operations = {}
+
+function operations.insert()
+  local hash = take()
+  local key, facts = name('session', hash), {}
+  if call('EXISTS', key) == 1 then return 0 end
+  for at = 1, #FACTS do facts[2 * at - 1], facts[2 * at] = FACTS[at], take() end
+  call('HSET', key, unpack(facts))
+  for _ = 1, count() do call('HSET', key, 'v:' .. take(), take()) end
+  index(hash)
+  clear(string.format('%.0f', (call('TIME')[1] * 1000 - GRACE_MS) * 1000), SWEEP)
+  return 1
+end
+
+-- records.merge(): nothing if the change is refused, the size if that is too large, {} if the record was the one
+-- that was last seen, else the whole of it as it is now.
+function operations.apply()
+  local hash = take()
+  local key, facts = name('session', hash), facts_of(hash)
+  if not facts then return false end
+  local version, generation, limit, clears = take(), take(), count(), take() == '1'
+  if (not clears and generation ~= facts.generation) or not as_expected(key) then return false end
+
+  local gone, put = {}, {}
+  if clears then gone = fields_like(key, 'v:') end
+  if take() == '1' and not clears then gone = fields_like(key, 'v:_auth_') end
+  for _ = 1, count() do gone[#gone + 1] = 'v:' .. take() end
+  for _ = 1, count() do
+    local field = 'v:' .. take()
+    put[field] = take()
+  end
+
+  local was, size = {}, tonumber(facts.size)
+  for _, field in ipairs(gone) do was[field] = stored_size(key, field) end
+  for field in pairs(put) do was[field] = stored_size(key, field) end
+  for _, stored in pairs(was) do size = size - stored end
+  for field, value in pairs(put) do size = size + size_of(field, #value) end
+  if size > limit and size > tonumber(facts.size) then return size end
+
+  for _, field in ipairs(gone) do call('HDEL', key, field) end
+  for field, value in pairs(put) do call('HSET', key, field, value) end
+  call('HSET', key, 'size', size)
+  call('HINCRBY', key, 'version', 1)
+  if clears then call('HINCRBY', key, 'generation', 1) end
+  local moves_user, user, moves_guest, guest = take() == '1', take(), take() == '1', take()
+  if moves_user and user ~= facts.user then
+    call('ZREM', name('user', facts.user), facts.handle)
+    call('HSET', key, 'user', user)
+  end
+  if moves_guest and guest ~= facts.guest then
+    call('DEL', name('guest', facts.guest))
+    call('HSET', key, 'guest', guest)
+  end
+  local has_expiry, expiry = take() == '1', take()
+  if call('HGET', key, 'v:_session_expiry') == (has_expiry and expiry) then see(key) end
+  index(hash)
+  return version == facts.version and {} or call('HGETALL', key)
+end
+
+function operations.touch()
+  local hash = take()
+  local key = name('session', hash)
+  if call('EXISTS', key) == 0 then return 0 end
+  see(key)
+  index(hash)
+  return 1
+end
+
+function operations.rename()
+  local old, new = take(), take()
+  if call('EXISTS', name('session', old)) == 0 then return 0 end
+  call('RENAME', name('session', old), name('session', new))
+  index(new)
+  return 1
+end
+
+function operations.remove()
+  local hash = take()
+  local facts = facts_of(hash)
+  if facts then remove(hash, facts) end
+end
+
+function operations.expire()
+  local hash = take()
+  local facts = facts_of(hash)
+  if not facts or is_valid(facts, count(), count()) then return 0 end
+  remove(hash, facts)
+  return 1
+end
+
+-- The handles of a user's valid sessions but for the newest logins.
+function operations.excess()
+  local user, limit, now, oldest = take(), count(), count(), count()
+  local found = {}
+  for _, handle in ipairs(call('ZREVRANGE', name('user', user), 0, -1)) do
+    local facts = facts_by(handle)
+    if facts and facts.user == user and is_valid(facts, now, oldest) then
+      if limit > 0 then limit = limit - 1 else found[#found + 1] = handle end
+    end
+  end
+  return found
+end
+
+operations['end'] = function()
+  local facts, hash = facts_by(take())
+  if not facts then return false end
+  remove(hash, facts)
+  return row(facts)
+end
+
+function operations.clear() return clear(take(), count()) end
+
+function operations.by_handle()
+  local found = {}
+  for _ = 1, count() do
+    local facts = facts_by(take())
+    if facts then found[#found + 1] = row(facts) end
+  end
+  return found
+end
+
+function operations.by_guest()
+  local found = {}
+  for _ = 1, count() do
+    local guest = take()
+    local handle = call('GET', name('guest', guest))
+    local facts = handle and facts_by(handle)
+    if facts and facts.guest == guest then found[#found + 1] = row(facts) end
+  end
+  return found
+end
+
+-- A stretch of an index from above: how many it has, and what they are. What has gone is taken out of the index.
+function operations.page()
+  local of_user, user, first, last = take() == '1', take(), take(), take()
+  local key, found = of_user and name('user', user) or name('seen'), {}
+  local handles = call('ZREVRANGE', key, first, last)
+  for _, handle in ipairs(handles) do
+    local facts = facts_by(handle)
+    if facts and (not of_user or facts.user == user) then
+      found[#found + 1] = row(facts)
+    else
+      call('ZREM', key, handle)
+      if not facts then forget(handle) end
+    end
+  end
+  return {#handles, found}
+end
+
+return operations[take()]()
