@@ -107,7 +107,11 @@ def _question(ask: Ask, conversation: Conversation) -> Message | None:
     """The stored question this asks again, if any; the newest of those sent under one ID."""
     if ask.text is None:
         return _last_question(ask, conversation)
-    sent = find_message(conversation, ask.message_id)
+    return _same(ask, find_message(conversation, ask.message_id))
+
+
+def _same(ask: Ask, sent: Message | None) -> Message | None:
+    """``sent``, unless it is an older version of what is sent now."""
     return sent if sent and sent.parts_hash == ask.parts_hash else None
 
 
@@ -163,14 +167,17 @@ def _take(
     run_id = history.new_id()
     try:
         with connections.writing(history.database()):
+            is_new = conversation is None
             conversation = _lease(ask, conversation, run_id)
             if conversation is None:
                 return None
-            if _sent_meanwhile(ask, conversation, question):
+            # Looked up again: it is sure only under the lease.
+            sent = None if is_new or ask.text is None else find_message(conversation, ask.message_id)
+            if ask.text is not None and _was_sent(ask, sent, question):
                 transaction.set_rollback(True, using=history.database())
                 return None
             saved = question is None
-            question = question or _insert_question(ask, conversation)
+            question = question or _insert_question(ask, conversation, sent)
             answer = _insert_answer(ask, conversation, question, run_id, status)
             conversation.leaf = answer
             conversation.save(using=history.database(), update_fields=["leaf"])
@@ -182,11 +189,9 @@ def _take(
     return Turn(conversation, question, answer)
 
 
-def _sent_meanwhile(ask: Ask, conversation: Conversation, question: Message | None) -> bool:
-    """Whether the same send has been stored or answered since we looked: sure only under the lease."""
-    if ask.text is None:
-        return False
-    present = _question(ask, conversation)
+def _was_sent(ask: Ask, sent: Message | None, question: Message | None) -> bool:
+    """Whether the same send has been stored or answered since ``question`` was looked up."""
+    present = _same(ask, sent)
     if question is None or present is None:
         return present is not None
     answer = newest_answer(present)
@@ -214,8 +219,7 @@ def _lease(ask: Ask, conversation: Conversation | None, run_id: str) -> Conversa
     return conversation
 
 
-def _insert_question(ask: Ask, conversation: Conversation) -> Message:
-    edited = find_message(conversation, ask.message_id) if ask.message_id else None
+def _insert_question(ask: Ask, conversation: Conversation, edited: Message | None) -> Message:
     public_id = history.new_id() if edited or not ask.message_id else ask.message_id
     question = Message(
         conversation=conversation,
