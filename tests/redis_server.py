@@ -64,8 +64,8 @@ def release(url):
         clean(url)
 
 
-def configured(url):
-    return override_settings(CHATSESSION={**settings.CHATSESSION, "REDIS_URL": url})
+def configured(url, **options):
+    return override_settings(CHATSESSION={**settings.CHATSESSION, "REDIS_URL": url, **options})
 
 
 class OnRedis:
@@ -94,4 +94,5 @@ class Server:
 
     def stop(self):
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        self.process.stdout.close()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.test import override_settings
 
-from chatsession.checks import EXPECTED, KEYS
+from chatsession.checks.settings import EXPECTED, KEYS
 from chatsession.conf import DEFAULT_MODELS, conf
 
 
