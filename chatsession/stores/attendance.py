@@ -1,7 +1,8 @@
 """The open streams of this process: they end with their session, and keep it from falling idle.
 
-What ends a session in this process says so here. What ends it elsewhere, or by its age, is found by one
-thread that asks the store every few seconds, and that lives while there are streams.
+What ends a session says so here, and with Redis to all processes of the site. What ends it elsewhere
+without Redis, or by its age, is found by one thread that asks the store every few seconds, and that lives
+while there are streams.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from chatsession import connections
+from chatsession.bus import bus
 
 if TYPE_CHECKING:
     from chatsession.stores.base import BaseStore
@@ -73,6 +75,7 @@ def join(session: BaseStore) -> Cut:
             with suppress(RuntimeError):  # where no thread can live only this process is heard
                 thread.start()
                 _watcher = thread
+    bus.start()
     return cut
 
 
@@ -83,7 +86,13 @@ def leave(cut: Cut) -> None:
 
 
 def end(handle: str, *, but: Cut | None = None) -> None:
-    """The session has ended: so do its streams, ``but`` the one that has done it."""
+    """The session has ended: so do its streams in every process, ``but`` the one that has done it."""
+    end_here(handle, but=but)
+    bus.announce("ended", handle)
+
+
+def end_here(handle: str, *, but: Cut | None = None) -> None:
+    """See ``end()``; those in this process."""
     with _lock:
         ended = [cut for cut in _open if cut.handle == handle and cut is not but]
     for cut in ended:
@@ -119,4 +128,7 @@ def look(cuts: list[Cut]) -> None:
     for store in {cut.store for cut in cuts}:
         handles = {cut.handle for cut in cuts if cut.store is store}
         for gone in handles - store.attend(handles):
-            end(gone)
+            end_here(gone)
+
+
+bus.on("ended", end_here)
