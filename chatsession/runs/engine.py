@@ -13,14 +13,17 @@ import logging
 import os
 import signal
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from chatsession import connections
+from chatsession.bus import bus
 from chatsession.conversations import history
 from chatsession.models import Message
+from chatsession.runs.broadcast import Broadcast
 from chatsession.runs.produce import produce
 from chatsession.runs.run import Run
-from chatsession.runs.seats import Seats
+from chatsession.runs.seats import Place, Seats
 from chatsession.runs.ticker import LEAVE_PATIENCE, Ticker
 from chatsession.signals import message_saved, run_finished
 
@@ -40,6 +43,7 @@ class Engine:
         """Begin anew, with a lease of our own: threads and runs stay in the parent of a fork."""
         self.live: dict[str, Run] = {}
         self.seats = Seats()
+        self.broadcast = Broadcast(self.live)
         self.ticker = Ticker(history.new_id(), self.live, self._ended)
         #: Held by whoever takes a dead worker's run over.
         self.recovering = threading.Lock()
@@ -53,8 +57,8 @@ class Engine:
         """The token that this process's runs are written under."""
         return self.ticker.token
 
-    def start(self, message: Message, backend: Backend, prompt: Prompt) -> Run:
-        """Start writing ``message``, whose row is committed and whose place is reserved."""
+    def start(self, message: Message, backend: Backend, prompt: Prompt, place: Place) -> Run:
+        """Start writing ``message``, whose row is committed, in a ``place`` that is reserved."""
         run = Run(message)
         if prompt.metadata.get("context_trimmed"):
             run.usage["contextTrimmed"] = True
@@ -62,30 +66,36 @@ class Engine:
         try:
             if not self.inline:
                 self.ticker.start()
-                self._ensure_loop().call_soon_threadsafe(self._spawn, run, backend, prompt)
+                bus.start()
+                self._ensure_loop().call_soon_threadsafe(self._spawn, run, backend, prompt, place)
                 return run
         except RuntimeError:
             logger.warning("No thread can be started here: answers are written inside their requests")
             self.inline = True
-        self._run_inline(run, backend, prompt)
+        self._run_inline(run, backend, prompt, place)
         return run
 
-    def _spawn(self, run: Run, backend: Backend, prompt: Prompt) -> None:
+    def _spawn(self, run: Run, backend: Backend, prompt: Prompt, place: Place) -> None:
         # An empty context: nothing of the request (its user, its language, its locals) outlives it.
-        coroutine = self._run(run, backend, prompt)
+        coroutine = self._run(run, backend, prompt, place)
         run.attach(asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context()))
 
-    async def _run(self, run: Run, backend: Backend, prompt: Prompt) -> None:
-        await produce(run, backend, prompt, self.seats)
+    async def _run(self, run: Run, backend: Backend, prompt: Prompt, place: Place) -> None:
+        await produce(run, backend, prompt, partial(self.seats.sit, place))
         self.ticker.wake()
 
-    def _run_inline(self, run: Run, backend: Backend, prompt: Prompt) -> None:
+    def _run_inline(self, run: Run, backend: Backend, prompt: Prompt, place: Place) -> None:
         try:
             contextvars.copy_context().run(asyncio.run, produce(run, backend, prompt, None))
             self.ticker.tick()
         finally:
             self.live.pop(run.id, None)
-            self.seats.release()
+            self.seats.release(place)
+
+    def stop(self, run_id: str) -> None:
+        """Stop a run if it is one of this process."""
+        if run := self.live.get(run_id):
+            run.stop()
 
     def _ended(self, run: Run) -> None:
         if self.inline:
@@ -150,6 +160,12 @@ def _leave_and_die(*_: object) -> None:
 
 
 engine = Engine()
+# By its name: a forked child has new seats.
+bus.each_round(lambda: engine.seats.go_round())
+bus.each_round(lambda: engine.broadcast.go_round())
+bus.on("seats", lambda _: engine.seats.arrange())
+bus.on("stop", engine.stop)
+bus.on("read", lambda run_id: engine.broadcast.begin(run_id))
 atexit.register(engine.leave)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=engine.reset)

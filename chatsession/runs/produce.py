@@ -19,20 +19,21 @@ from chatsession.runs.log import Outcome
 from chatsession.runs.seats import Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from chatsession.backends.base import Backend, Prompt
     from chatsession.runs.run import Run
-    from chatsession.runs.seats import Seats
+
+    Sit = Callable[[Run], Awaitable[Slot]]
 
 logger = logging.getLogger("chatsession.runs")
 
 
-async def produce(run: Run, backend: Backend, prompt: Prompt, seats: Seats | None) -> None:
-    """Write the answer, in a seat if there are ``seats``. Whatever happens becomes ``run.ending``."""
+async def produce(run: Run, backend: Backend, prompt: Prompt, sit: Sit | None) -> None:
+    """Write the answer, where one is to ``sit`` in a seat. Whatever happens becomes ``run.ending``."""
     with translation.override(prompt.language):
         try:
-            await _in_seat(run, backend, prompt, seats)
+            await _in_seat(run, backend, prompt, sit)
         except asyncio.CancelledError:
             status, error = Message.Status.STOPPED, ""
         except BackendError as refused:
@@ -46,8 +47,8 @@ async def produce(run: Run, backend: Backend, prompt: Prompt, seats: Seats | Non
     run.ending = Outcome(status, run.usage, error)
 
 
-async def _in_seat(run: Run, backend: Backend, prompt: Prompt, seats: Seats | None) -> None:
-    slot = await seats.sit(run) if seats else Slot(lambda: None)
+async def _in_seat(run: Run, backend: Backend, prompt: Prompt, sit: Sit | None) -> None:
+    slot = await sit(run) if sit else Slot(lambda: None)
     try:
         await _consume(run, backend, prompt, slot)
     finally:

@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from chatsession.backends.base import Prompt, get_backend
+from chatsession.bus import bus
 from chatsession.conf import conf
 from chatsession.conversations.turns import ACTIVE
 from chatsession.conversations.window import MAX_CHARS, text_of, window
@@ -20,6 +21,7 @@ from chatsession.models import Message
 from chatsession.runs import stored
 from chatsession.runs.engine import engine
 from chatsession.runs.log import Outcome
+from chatsession.runs.mirror import mirror_of
 
 if TYPE_CHECKING:
     from chatsession.models import Conversation
@@ -29,8 +31,12 @@ logger = logging.getLogger("chatsession.runs")
 
 
 def source_of(message: Message) -> Source:
-    """Where an answer is to be read: in this process while it writes it, else in the database."""
-    return engine.live.get(message.run_id or "") or stored.StoredRun(message, look_after)
+    """Where an answer is to be read: in this process while it writes it, by Redis, or in the database."""
+    if run := engine.live.get(message.run_id or ""):
+        return run
+    if message.status in ACTIVE and bus.start():
+        return mirror_of(message, look_after)
+    return stored.StoredRun(message, look_after)
 
 
 def look_after(message: Message) -> Source:
@@ -81,8 +87,8 @@ def take_over(message: Message) -> bool:
         logger.warning(
             "Run %s: its worker is gone, going on from %d parts", message.run_id, len(message.parts)
         )
-        engine.seats.force()
-        engine.start(message, backend, prompt_for(message, user_of(message.conversation)))
+        prompt = prompt_for(message, user_of(message.conversation))
+        engine.start(message, backend, prompt, engine.seats.force())
     return True
 
 

@@ -39,6 +39,8 @@ class Run:
         self.place = 0
         #: Whether the parts have grown since the ticker took them last.
         self.dirty = False
+        #: Called after every change as readers are, and no reader.
+        self.echo: Callable[[], None] | None = None
         self.ended = threading.Event()
         self.task: asyncio.Task[None] | None = None
         self.started = time.monotonic()
@@ -140,6 +142,8 @@ class Run:
         """Wake the readers that wait."""
         for wake in tuple(self._wakers):
             wake()
+        if self.echo:
+            self.echo()
 
     def subscribe(self, wake: Callable[[], None]) -> None:
         """Call ``wake`` (thread-safe, quick) after every change until ``unsubscribe``."""

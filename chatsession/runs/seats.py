@@ -1,16 +1,22 @@
-"""Admission: how many runs of this process write at once, and how many wait, in order."""
+"""Admission: how many runs write at once, and how many wait; in a process, or in a site that has Redis."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
+import uuid
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from django.utils.translation import gettext_lazy as _
 
+from chatsession.bus import bus
 from chatsession.conf import conf
 from chatsession.exceptions import TooManyRequests
+from chatsession.models import Message
+from chatsession.runs import ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,80 +25,139 @@ if TYPE_CHECKING:
 
 #: Seconds after which to ask again when the queue is full.
 RETRY_AFTER = 5
+#: Places given back while Redis is away that it is told of later; the leases of more run out there.
+REMEMBERED = 1000
+
+
+class Place:
+    """One answer's place in the line, from before its turn is stored until nobody writes it any more."""
+
+    def __init__(self) -> None:
+        self.id = uuid.uuid4().hex
+        #: What orders the places of a site, and how many are before this one.
+        self.ticket, self.rank = time.time_ns() // 1000, 0
+        self._run: Run | None = None
+        self._seated: asyncio.Future[None] | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether all seats are taken by those before it."""
+        return self.rank >= conf.MAX_RUNNING
+
+    def claim(self, run: Run) -> asyncio.Future[None]:
+        """What ``run`` has to wait for; on its loop."""
+        self._run, self._seated = run, asyncio.get_running_loop().create_future()
+        return self._seated
+
+    def settle(self) -> None:
+        """Sit down, once, or tell the position in the queue. From any thread."""
+        if self._run is None or self._seated is None:
+            return
+        position = self.rank - conf.MAX_RUNNING + 1 if self.waits else 0
+        was_waiting = self._run.place or self._run.message.status == Message.Status.QUEUED
+        if position != self._run.place or (was_waiting and not position):
+            self._run.place, self._run.dirty = position, True
+            self._run.notify()
+        if not position:
+            seated, self._seated = self._seated, None
+            seated.get_loop().call_soon_threadsafe(_let_go_on, seated)
+
+
+def _let_go_on(seated: asyncio.Future[None]) -> None:
+    if not seated.done():
+        seated.set_result(None)
 
 
 class Seats:
-    """``MAX_RUNNING`` seats and a queue of ``MAX_QUEUED``.
+    """``MAX_RUNNING`` seats and a queue of ``MAX_QUEUED``: one line, of which the first are seated.
 
-    A place among the two is reserved (any thread) before anything is stored; the rest happens on the
-    engine's loop, so it needs no lock.
+    With Redis it is the line of the site, in the ``ledger``, which the bus's thread looks at; without it,
+    and while it is away, each process has a line of its own. From any thread.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._places = 0
-        self._running = 0
-        self._waiting: deque[tuple[Run, asyncio.Future[None]]] = deque()
+        self._places: dict[str, Place] = {}
+        self._gone: deque[str] = deque(maxlen=REMEMBERED)
 
-    def reserve(self) -> bool:
-        """Take a place; answers whether there will be a wait. Raises ``TooManyRequests`` if all are taken."""
-        with self._lock:
-            if self._places >= conf.MAX_RUNNING + conf.MAX_QUEUED:
-                message = _("Too many answers are being written right now. Please try again in a moment.")
-                raise TooManyRequests(message, code="queue_full", retry_after=RETRY_AFTER)
-            self._places += 1
-            return self._places > conf.MAX_RUNNING
+    def reserve(self) -> Place:
+        """Take a place, before anything is stored. Raises ``TooManyRequests`` if all are taken."""
+        return self._take(conf.MAX_RUNNING + conf.MAX_QUEUED)
 
-    def force(self) -> None:
+    def force(self) -> Place:
         """Take a place beyond the limits: for a run that was admitted by a worker that has died."""
-        with self._lock:
-            self._places += 1
+        return self._take(None)
 
-    def release(self) -> None:
+    def _take(self, limit: int | None) -> Place:
+        place = Place()
+        admitted = ledger.admit(place, limit) if bus.start() else None
+        with self._lock:
+            if admitted is None:
+                place.rank = len(self._places)
+                admitted = limit is None or place.rank < limit
+            if admitted:
+                self._places[place.id] = place
+                return place
+            self._gone.append(place.id)  # Redis may have admitted it and failed to say so
+        message = _("Too many answers are being written right now. Please try again in a moment.")
+        raise TooManyRequests(message, code="queue_full", retry_after=RETRY_AFTER)
+
+    def release(self, place: Place) -> None:
         """Give a place back."""
         with self._lock:
-            self._places -= 1
+            del self._places[place.id]
+            self._gone.append(place.id)
+        self.arrange()
 
-    async def sit(self, run: Run) -> Slot:
-        """Wait for a seat, in order; cancelling the wait gives up the place in the queue at once."""
-        if self._running < conf.MAX_RUNNING and not self._waiting:
-            self._running += 1
-        else:
-            await self._wait(run)
-        loop = asyncio.get_running_loop()
-        return Slot(lambda: loop.call_soon_threadsafe(self._stand_up))
-
-    async def _wait(self, run: Run) -> None:
-        entry = (run, asyncio.get_running_loop().create_future())
-        self._waiting.append(entry)
-        self._tell()
+    async def sit(self, place: Place, run: Run) -> Slot:
+        """Wait for a seat, in order; cancelling the wait gives the place up at once."""
+        with self._lock:
+            seated = place.claim(run)
+            if not place.waits:
+                place.settle()
+        self.arrange()
         try:
-            await entry[1]
+            await seated
         except asyncio.CancelledError:
-            if entry in self._waiting:
-                self._waiting.remove(entry)
-                run.place = 0
-                self.release()
-                self._tell()
-            else:
-                self._stand_up()
+            run.place = 0
+            self.release(place)
             raise
+        return Slot(lambda: self.release(place))
 
-    def _stand_up(self) -> None:
-        self._running -= 1
-        self.release()
-        while self._waiting and self._running < conf.MAX_RUNNING:
-            run, future = self._waiting.popleft()
-            run.place, run.dirty = 0, True
-            self._running += 1
-            future.set_result(None)
-        self._tell()
+    def arrange(self) -> None:
+        """Have those seated whose turn it is."""
+        if bus.start():
+            bus.ring()
+        else:
+            self._gone.clear()
+            self._settle(None)
 
-    def _tell(self) -> None:
-        for place, (run, _future) in enumerate(self._waiting, 1):
-            if run.place != place:
-                run.place, run.dirty = place, True
-                run.notify()
+    def go_round(self) -> bool:
+        """One look at the ledger, on the bus's thread; whether another has to follow."""
+        with self._lock:
+            places, gone = list(self._places.values()), list(self._gone)
+        if places or gone:
+            ranks = ledger.renew(places, gone)
+            self._settle(None if ranks is None else dict(zip(places, ranks, strict=True)))
+            if gone and ranks is not None:
+                self._forget(gone)
+                bus.announce("seats")
+        return bool(self._places or self._gone)
+
+    def _settle(self, ranks: dict[Place, int] | None) -> None:
+        with self._lock:
+            if ranks is None:
+                ranks = {place: rank for rank, place in enumerate(self._places.values())}
+            for place, rank in ranks.items():
+                place.rank = rank
+                if place.id in self._places:
+                    place.settle()
+
+    def _forget(self, gone: list[str]) -> None:
+        with self._lock:
+            for place in gone:
+                with suppress(ValueError):
+                    self._gone.remove(place)
 
 
 class Slot:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chatsession.backends.base import get_backend
+from chatsession.bus import bus
 from chatsession.conf import conf
 from chatsession.conversations import history, turns
 from chatsession.exceptions import InvalidRequest
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from chatsession.conversations.turns import Ask, Turn
     from chatsession.models import Conversation
     from chatsession.runs.follow import Source
+    from chatsession.runs.seats import Place
 
 #: Seconds that a stop waits for the end to be written.
 STOP_PATIENCE = 3.0
@@ -41,13 +43,15 @@ def send(ask: Ask, admit: Callable[[], None] = lambda: None) -> tuple[Turn, Sour
         raise InvalidRequest(code="unknown_model", param="model")
     backend = get_backend(ask.model)
     engine.ticker.hold_lease()
+    places: list[Place] = []
     with ExitStack() as refused:
 
         def reserve() -> bool:
             admit()
-            queued = engine.seats.reserve()
-            refused.callback(engine.seats.release)
-            return queued
+            place = engine.seats.reserve()
+            places.append(place)
+            refused.callback(engine.seats.release, place)
+            return place.waits
 
         turn = turns.begin(replace(ask, lease=engine.lease), recovery.is_dead, reserve)
         if turn.attached:
@@ -57,7 +61,7 @@ def send(ask: Ask, admit: Callable[[], None] = lambda: None) -> tuple[Turn, Sour
         prompt = recovery.prompt_for(turn.answer, ask.user_id)
         run_started.send_robust(Message, message=turn.answer)
         refused.pop_all()
-    return turn, engine.start(turn.answer, backend, prompt)
+    return turn, engine.start(turn.answer, backend, prompt, *places)
 
 
 def active_answer(conversation: Conversation, run_id: str = "") -> Message | None:
@@ -82,6 +86,8 @@ def stop(message: Message) -> Message:
         if run is not None:
             run.stop()
             run.ended.wait(STOP_PATIENCE)
+        else:
+            bus.announce("stop", message.run_id or "")
         message.refresh_from_db(fields=["status"])
         while message.status in turns.ACTIVE and time.monotonic() < deadline:
             time.sleep(STOP_LOOK)

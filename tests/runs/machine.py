@@ -240,4 +240,4 @@ class Machine(RuleBasedStateMachine):
         deadline = time.monotonic() + PATIENCE
         while engine.seats._places and time.monotonic() < deadline:
             time.sleep(0.001)
-        assert engine.seats._places == 0
+        assert not engine.seats._places

@@ -71,7 +71,7 @@ def test_a_burst_of_twelve_is_two_running_five_queued_and_five_refused_with_noth
     assert eventually(lambda: Message.objects.filter(status="queued").count() == 5)
     gate.open.set()
     assert finish(runs) == ["first second"] * 7
-    assert eventually(lambda: engine.seats._places == 0)
+    assert eventually(lambda: not engine.seats._places)
 
 
 def test_who_waits_is_told_the_position_as_it_changes(limits):
@@ -125,7 +125,7 @@ def test_a_sync_backend_that_sleeps_holds_its_slot_till_it_returns(limits):
         send(2)
     wake.set()
 
-    assert eventually(lambda: engine.seats._places == 0)
+    assert eventually(lambda: not engine.seats._places)
     finish([send(2)])
 
 
