@@ -14,6 +14,7 @@ from chatsession.models import Message
 from chatsession.protocols.ui_stream import parse_event_id
 from chatsession.runs import service
 from chatsession.runs.log import follows
+from chatsession.runs.mirror import catch_up
 from chatsession.runs.recovery import source_of
 from chatsession.views.api import answer, endpoint, language_of, read_json, request_id, require
 from chatsession.views.limits import count_send, open_stream
@@ -130,6 +131,7 @@ def get_stream(request: HttpRequest, public_id: str) -> HttpResponseBase:
         return HttpResponse(status=204)
     source = source_of(message)
     position = parse_event_id(cursor, message.run_id or "")
+    catch_up(source, position)
     last = source.events_after(0)[-1]
     if position == last.position and last.kind == "end":
         return HttpResponse(status=204)
