@@ -1,16 +1,20 @@
-"""Limits on what one visitor may ask of a process: sends in a while, streams at once."""
+"""Limits on what one visitor may ask: sends in a while (with Redis of the whole site), streams at once."""
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections import Counter, OrderedDict, deque
 from contextlib import contextmanager
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING
 
 from django.utils.translation import gettext_lazy as _
 
+from chatsession import redis
+from chatsession.bus import bus
 from chatsession.conf import conf
 from chatsession.exceptions import TooManyRequests
 
@@ -18,10 +22,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from django.http import HttpRequest
+    from redis import Redis
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 #: Visitors remembered at the most; the one not seen longest is forgotten first.
 MAX_VISITORS = 10_000
+
+#: KEYS: the times of a visitor's sends, in microseconds of Redis's clock. ARGV: most sends, in how many
+#: seconds. Counts one, or answers after how many microseconds there is room for it.
+_COUNT = """
+local time = redis.call('TIME')
+local now, window = time[1] * 1000000 + time[2], ARGV[2] * 1000000
+local oldest = tonumber(redis.call('LINDEX', KEYS[1], 0))
+while oldest and oldest <= now - window do
+    redis.call('LPOP', KEYS[1])
+    oldest = tonumber(redis.call('LINDEX', KEYS[1], 0))
+end
+if redis.call('LLEN', KEYS[1]) >= tonumber(ARGV[1]) then return oldest + window - now end
+redis.call('RPUSH', KEYS[1], string.format('%.0f', now))
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return 0
+"""
 
 # Reentrant: a collected OpenStream closes itself wherever its thread is.
 _lock = threading.RLock()
@@ -52,6 +73,22 @@ def client_ip(request: HttpRequest) -> str:
 
 
 def _count(visitor: str, limit: int, seconds: int) -> None:
+    wait = bus.ask(partial(_count_in_site, visitor, limit, seconds))
+    if wait is None:
+        wait = _count_in_process(visitor, limit, seconds)
+    if wait:
+        raise TooManyRequests(retry_after=ceil(wait))
+
+
+def _count_in_site(visitor: str, limit: int, seconds: int, client: Redis) -> float:
+    """Count a send; seconds to wait first if there were too many. By Redis."""
+    name = hashlib.sha256(visitor.encode()).hexdigest()
+    microseconds = client.register_script(_COUNT)([redis.key("rate", name)], [limit, seconds])
+    return int(microseconds) / 1_000_000
+
+
+def _count_in_process(visitor: str, limit: int, seconds: int) -> float:
+    """See ``_count_in_site()``; by the memory of this process."""
     now = time.monotonic()
     with _lock:
         sends = _sends.setdefault(visitor, deque())
@@ -59,10 +96,11 @@ def _count(visitor: str, limit: int, seconds: int) -> None:
         while sends and sends[0] <= now - seconds:
             sends.popleft()
         if len(sends) >= limit:
-            raise TooManyRequests(retry_after=ceil(sends[0] + seconds - now))
+            return sends[0] + seconds - now
         sends.append(now)
         if len(_sends) > MAX_VISITORS:
             _sends.popitem(last=False)
+    return 0.0
 
 
 class OpenStream:
