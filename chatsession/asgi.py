@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     Send = Callable[[Message], Awaitable[None]]
     Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
+#: Requests inside Django at once. 1,000 in one burst would be 1,000 threads and database connections.
+CONCURRENCY = 50
 #: Where the scope has the ``Handoff``.
 KEY = "chatsession.handoff"
 
@@ -26,12 +28,13 @@ KEY = "chatsession.handoff"
 class Handoff:
     """What a view leaves to be streamed once Django is through with its request."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, leave: Callable[[], None]) -> None:
         #: Set by a view whose response may turn out to be a stream of ours.
         self.is_expected = False
         #: Set where the body of that very response is sent, and not of one that replaced it.
         self.body: AsyncGenerator[bytes] | None = None
         self._send = send
+        self._leave = [leave]
         self._start: Message | None = None
 
     async def send(self, message: Message) -> None:
@@ -39,8 +42,15 @@ class Handoff:
         if self.is_expected and message["type"] == "http.response.start":
             self._start = message
         elif self.body is None:
+            if message.get("more_body"):
+                self.leave()
             await self._send_start()
             await self._send(message)
+
+    def leave(self) -> None:
+        """Make place for another request, once."""
+        while self._leave:
+            self._leave.pop()()
 
     async def stream(self, body: AsyncGenerator[bytes]) -> None:
         """Send the whole response."""
@@ -62,8 +72,11 @@ class StreamHandoff:
     At the server's shutdown this process gives its answers up, so that others go on with them at once.
     """
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, concurrency: int = CONCURRENCY) -> None:
+        """``concurrency``: most requests inside Django at once, each with a thread and perhaps a database
+        connection of its own; the next ones wait. A response that streams does not count."""
         self.application = application
+        self.places = asyncio.Semaphore(concurrency)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -71,8 +84,12 @@ class StreamHandoff:
         elif scope["type"] != "http":
             await self.application(scope, receive, send)
         else:
-            handoff = Handoff(send)
-            await self.application({**scope, KEY: handoff}, receive, handoff.send)
+            await self.places.acquire()
+            handoff = Handoff(send, self.places.release)
+            try:
+                await self.application({**scope, KEY: handoff}, receive, handoff.send)
+            finally:
+                handoff.leave()
             if handoff.body is not None:
                 await until_gone(handoff.stream(handoff.body), receive)
 

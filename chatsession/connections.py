@@ -36,7 +36,10 @@ def writing(alias: str, *, first: bool = False) -> Iterator[None]:
         # Who has a transaction open may have SQLite's lock already, and must not wait for ours as well.
         if connection.vendor == "sqlite" and not connection.in_atomic_block:
             if not first:
-                held.enter_context(_queue)
+                if not _queue.acquire(blocking=False):
+                    connection.close()  # of 1,000 that wait each would hold 100 kB
+                    _queue.acquire()
+                held.callback(_queue.release)
             held.enter_context(_turn)
         held.enter_context(transaction.atomic(alias))
         yield

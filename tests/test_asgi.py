@@ -202,6 +202,30 @@ class StreamHandoffTests(TransactionTestCase):
             with pytest.raises(Lost):
                 await wire.wait(PATIENCE)
 
+    async def test_django_is_given_so_many_requests_at_once(self):
+        inside, go_on = [], asyncio.Event()
+
+        async def django(scope, receive, send):
+            inside.append(scope["path"])
+            if scope["path"] == "/stream":
+                await send({"type": "http.response.start", "status": 200})
+                await send({"type": "http.response.body", "body": b"x", "more_body": True})
+            await go_on.wait()
+
+        application = StreamHandoff(django, concurrency=1)
+        tasks = [
+            asyncio.create_task(
+                application({"type": "http", "path": path}, mock.AsyncMock(), mock.AsyncMock())
+            )
+            for path in ("/stream", "/first", "/second")
+        ]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert inside == ["/stream", "/first"]  # a stream holds no place, the first request the only one
+        go_on.set()
+        await asyncio.gather(*tasks)
+        assert inside == ["/stream", "/first", "/second"]
+
     async def test_the_servers_shutdown_gives_the_lease_up(self):
         async with self.posted() as (_, wire):
             await wire.receive_output(PATIENCE)
