@@ -1,11 +1,15 @@
-"""Many streams in one uvicorn process, on SQLite: ``python -m benchmarks.streams [paced] [dead] [runs]``.
+"""Many streams in one uvicorn process, on SQLite.
+
+``python -m benchmarks.streams [paced] [idle] [dead] [runs]``:
 
 paced   1,000 open streams at 5 tokens/s for a minute: are any dropped, how far apart are the frames?
+idle    1,000 open streams whose model has said one word and thinks: what does each hold?
 dead    1,000 readers that vanish in mid-answer, three times over: do memory and threads come back? (Fewer,
         where opening them takes longer than SECONDS.)
 runs    500 answers asked for at once: do all complete, does a lock error surface?
 
-The client is this process, raw sockets on asyncio. STREAMS, SECONDS and PACE change the numbers.
+The client is this process, raw sockets on asyncio. STREAMS, SECONDS and PACE change the numbers;
+with HANDOFF=1 the streams are handed off to ``chatsession.asgi.StreamHandoff``.
 """
 
 from __future__ import annotations
@@ -47,6 +51,7 @@ class Server:
 
     def __enter__(self) -> Server:
         site = {"DJANGO_SETTINGS_MODULE": "benchmarks.streams_site"}
+        site["TEST_HANDOFF"] = os.environ.get("HANDOFF", "")
         migrate(self.url, **site)
         command = [sys.executable, "-m", *(part.format(port=self.port) for part in COMMANDS["uvicorn"])]
         variables = environment(self.url, **site)
@@ -63,10 +68,15 @@ class Server:
         if keep := os.environ.get("LOG"):
             shutil.copy(self.log.name, keep)
 
-    def state(self) -> str:
+    def size(self) -> tuple[int, int]:
+        """kB of memory, and threads."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         found = dict(re.findall(r"^(VmRSS|Threads):\s+(\d+)", status, re.M))
-        return f"{int(found['VmRSS']) / 1024:.0f} MB, {found['Threads']} threads"
+        return int(found["VmRSS"]), int(found["Threads"])
+
+    def state(self) -> str:
+        memory, threads = self.size()
+        return f"{memory / 1024:.0f} MB, {threads} threads"
 
     def cpu(self) -> float:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -177,6 +187,23 @@ def report(when: str, streams: list[Stream], since: float) -> None:
     print(f"    from model to client    {percentiles(latency)}")
 
 
+async def idle(server: Server) -> None:
+    visitor = Visitor(server)
+    for stream in await open_streams(visitor, 20, 1, PACE):  # what is loaded at the first use
+        await stream.closed
+    memory, threads = server.size()
+    print(f"{STREAMS} streams whose model thinks; idle: {server.state()}")
+    began = time.monotonic()
+    streams = await open_streams(visitor, STREAMS, 2, 0.001)
+    took = time.monotonic() - began
+    await asyncio.sleep(5)
+    more, many = server.size()
+    print(f"  {sum(not stream.closed.done() for stream in streams)} open after {took:.1f} s")
+    print(f"  {(more - memory) / STREAMS:.1f} kB each, threads {threads} -> {many}")
+    for stream in streams:
+        stream.vanish()
+
+
 async def dead(server: Server) -> None:
     visitor = Visitor(server)
     print(f"{STREAMS} readers vanish, their answers take {SECONDS} s; idle: {server.state()}")
@@ -211,10 +238,10 @@ def stored(server: Server) -> dict[str, int]:
 
 def main(names: list[str]) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (20_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    for name in names or ["paced", "dead", "runs"]:
+    for name in names or ["paced", "idle", "dead", "runs"]:
         print(f"\n{name}  (load of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)")
         with tempfile.TemporaryDirectory() as folder, Server(folder) as server:
-            asyncio.run({"paced": paced, "dead": dead, "runs": runs}[name](server))
+            asyncio.run({"paced": paced, "idle": idle, "dead": dead, "runs": runs}[name](server))
 
 
 if __name__ == "__main__":
