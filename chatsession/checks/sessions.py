@@ -11,6 +11,7 @@ from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessio
 from django.core.checks import CheckMessage, Error, Warning
 from django.utils.module_loading import import_string
 
+from chatsession.checks.redis import lacks_of_redis
 from chatsession.middleware import SessionMiddleware
 from chatsession.stores.configured import configured_store
 
@@ -22,10 +23,12 @@ MISSING = (
 
 def check_sessions(**kwargs: Any) -> list[CheckMessage]:
     """Engine, middleware and serializer belong together."""
+    if lacking := [*lacks_of_redis()]:
+        return lacking
     try:
         store = configured_store()
     except ImportError as error:
-        hint = 'Set it to "chatsession.stores.db" or "chatsession.stores.memory".'
+        hint = 'Set it to "chatsession.stores.db", "chatsession.stores.redis" or "chatsession.stores.memory".'
         return [Error(f"SESSION_ENGINE cannot be imported: {error}", hint=hint, id="chatsession.E023")]
     found = [*wrong_order()]
     if store is None:
@@ -35,7 +38,7 @@ def check_sessions(**kwargs: Any) -> list[CheckMessage]:
         text = "Sessions are kept in the memory of one process, and DEBUG is off."
         hint = (
             "They are lost when it ends, and other processes do not know them. With more than one process "
-            'use SESSION_ENGINE = "chatsession.stores.db".'
+            'use SESSION_ENGINE = "chatsession.stores.db" or "chatsession.stores.redis".'
         )
         found.append(Warning(text, hint=hint, id="chatsession.W026"))
     return found
