@@ -116,7 +116,7 @@ class SessionMiddleware(django_sessions.SessionMiddleware):
         )
         if value is not None and adoption.is_old_key(value):
             session.old_key = value
-        elif value is not None and session.session_key is None:
+        elif value is not None and not is_token and session.session_key is None:
             session.cause = Cause.BAD_SIGNATURE
         return session
 

@@ -34,17 +34,38 @@ class BaseStore(Operations):
 
     _modified = False
 
+    #: The bare key this session was asked for.
+    presented_key: str | None = None
+
+    # Verified when somebody asks for the key: requests that leave the session alone need not pay for it.
+    _token: str | None = None
+
     def __init__(self, session_key: str | None = None) -> None:
         """``session_key``: a bare key or a token of ``signing.sign()``; a bad token means no key."""
-        super().__init__(self._unwrap(session_key))
-        #: The bare key this session was asked for.
-        self.presented_key = self.session_key
+        if session_key is not None and "." in session_key:
+            super().__init__()
+            self._token = session_key
+        else:
+            super().__init__(session_key)
+            self.presented_key = self.session_key
 
-    def _unwrap(self, value: str | None) -> str | None:
-        if value is None or "." not in value:
-            return value
+    def _get_session_key(self) -> str | None:
+        if self._token is not None:
+            token, self._token = self._token, None
+            self._session_key = self.presented_key = self._unwrap(token)
+        return super()._get_session_key()
+
+    def _set_session_key(self, value: str | None) -> None:
+        if self._token is not None:
+            self._get_session_key()  # what was asked for stays known
+        super()._set_session_key(value)
+
+    session_key = property(_get_session_key)
+    _session_key = property(_get_session_key, _set_session_key)
+
+    def _unwrap(self, token: str) -> str | None:
         try:
-            self.signature = signing.unsign(value)
+            self.signature = signing.unsign(token)
         except BadSignature:
             self._cause = Cause.BAD_SIGNATURE
             return None
@@ -64,7 +85,7 @@ class BaseStore(Operations):
     @property
     def has_new_key(self) -> bool:
         """Whether the key is another than the one the session was asked for."""
-        return self.session_key != self.presented_key
+        return bool(self.session_key != self.presented_key)
 
     def restore_key(self) -> None:
         """Go back to the key the session was asked for: its record was never renamed."""
