@@ -79,7 +79,12 @@ def past_locks(query: Callable[[], T]) -> T:
 class SessionStore(BaseStore):
     """One row a session; writes are compare-and-set on its version."""
 
-    def _fetch(self, key_hash: str, *, lock: bool = False) -> Record | None:
+    #: Another has written since this session was loaded. A transaction of the site may still see what was
+    #: there at its own start, over and over: in it only a lock shows the present.
+    _is_overtaken = False
+
+    def _fetch(self, key_hash: str) -> Record | None:
+        lock = self._is_overtaken and in_atomic_block()
         found = past_locks(lambda: sql.load(alias(), "key_hash", key_hash, lock=lock))
         return found[1] if found else None
 
@@ -105,8 +110,8 @@ class SessionStore(BaseStore):
     def _apply(self, key_hash: str, record: Record | None, change: Change, stamp: Stamp) -> Record | None:
         for attempt in attempts():
             if attempt:
-                # A transaction of the site may see an old snapshot: there only a lock shows the present.
-                record = self._fetch(key_hash, lock=in_atomic_block())
+                self._is_overtaken = True
+                record = self._fetch(key_hash)
             merged = merge(record, change, stamp) if record else None
             if record is None or merged is None:
                 return None
@@ -153,9 +158,11 @@ class SessionStore(BaseStore):
     @classmethod
     def clear_expired(cls) -> None:
         now = timezone.now()
-        while batch := list(rows().filter(expires_at__lte=now).values_list("pk", flat=True)[:BATCH]):
-            expired = rows().filter(pk__in=batch, expires_at__lte=now)
-            past_locks(expired.delete)
+        # A transaction of the site may go on seeing rows that others have deleted or touched.
+        deleted = 1
+        while deleted:
+            batch = list(rows().filter(expires_at__lte=now).values_list("pk", flat=True)[:BATCH])
+            deleted, _ = past_locks(rows().filter(pk__in=batch, expires_at__lte=now).delete)
 
     # Screens and commands
 
