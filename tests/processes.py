@@ -7,7 +7,7 @@ import json
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 PATIENCE = 30  # seconds
 
@@ -19,11 +19,10 @@ def free_port():
 
 def request(port, method, path, *, body=None, headers=None):
     """One request on a connection of its own, redirects not followed; the response, read to its end."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-    connection.request(method, path, body, headers or {})
-    response = connection.getresponse()
-    response.text = response.read().decode()
-    connection.close()
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        response.text = response.read().decode()
     return response
 
 
@@ -46,10 +45,12 @@ def ask(port, text):
 
 @contextmanager
 def serving(command, port, **options):
-    """The process of a server that listens; it is ended at the end of the block unless it is ended there."""
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
-    )
+    """The process of a server that listens; it is ended at the end of the block unless it is ended there.
+
+    What it says is to be read by ``communicate()``; much of it needs a file as ``stdout``.
+    """
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = subprocess.Popen(command, **pipes | options)
     try:
         wait_for(process, port)
         yield process
