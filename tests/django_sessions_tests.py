@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -50,6 +51,7 @@ def configure(engine: str) -> None:
         ],
         SECRET_KEY="a test key that signs nothing of value",
         SESSION_ENGINE=engine,
+        CHATSESSION={"REDIS_URL": os.environ.get("TEST_REDIS")},
         USE_TZ=False,
     )
     sys.path.insert(0, str(SDIST_TESTS))
@@ -64,9 +66,14 @@ class Rows:
         self.objects = self
 
     def count(self) -> int:
+        from chatsession import redis
         from chatsession.models import Session
 
-        return len(self.store._records) if self.store.per_process else Session.objects.count()
+        if self.store.per_process:
+            return len(self.store._records)
+        if redis.is_configured():
+            return len(list(redis.client().scan_iter(redis.key("session", "*"))))
+        return Session.objects.count()
 
     async def acount(self) -> int:
         from asgiref.sync import sync_to_async
@@ -79,6 +86,16 @@ class Rows:
 
     def get_decoded(self) -> dict:
         return dict(self.found.load())
+
+
+def empty(store: type) -> None:
+    from chatsession import redis
+    from tests import redis_server
+
+    if store.per_process:
+        store.reset()
+    elif redis.is_configured():
+        redis_server.clean(os.environ["TEST_REDIS"])
 
 
 def cases(engine: str) -> list[type[unittest.TestCase]]:
@@ -103,8 +120,7 @@ def cases(engine: str) -> list[type[unittest.TestCase]]:
         backend, session_engine, model = store, engine, rows
 
         def setUp(self):
-            if store.per_process:
-                store.reset()
+            empty(store)
             super().setUp()
 
     @override_settings(USE_TZ=True)

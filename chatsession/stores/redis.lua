@@ -17,6 +17,14 @@ local function take()
 end
 local function count() return tonumber(take()) end
 
+local function milliseconds()
+  local now = call('TIME')
+  return now[1] * 1000 + math.floor(now[2] / 1000)
+end
+
+-- Lua would write a large number as 1.8e+12.
+local function text(number) return string.format('%.0f', number) end
+
 local function facts_of(hash)
   local found, facts = call('HMGET', name('session', hash), unpack(FACTS)), {}
   for at, fact in ipairs(FACTS) do facts[fact] = found[at] end
@@ -55,43 +63,38 @@ local function remove(hash, facts)
 end
 
 -- A login looks at some of the user's others, so that those that have expired do not gather.
-local function index_user(facts, ends_at)
-  local key, now = name('user', facts.user), call('TIME')
+local function index_user(facts, now, ends_at)
+  local key = name('user', facts.user)
   if call('ZADD', key, begun(facts), facts.handle) == 1 then
     for _, handle in ipairs(call('ZRANDMEMBER', key, 3)) do
       if not facts_by(handle) then call('ZREM', key, handle) end
     end
   end
-  if call('PTTL', key) < ends_at - now[1] * 1000 then call('PEXPIREAT', key, string.format('%.0f', ends_at)) end
+  if call('PTTL', key) < ends_at - now then call('PEXPIREAT', key, text(ends_at)) end
 end
 
 -- After every write: when it ends, and where it is found.
 local function index(hash)
   local facts = facts_of(hash)
-  local ends_at = math.max(math.floor(tonumber(facts.expires) / 1000) + GRACE_MS, 1)
-  local text = string.format('%.0f', ends_at)
-  call('SET', name('handle', facts.handle), hash, 'PXAT', text)
-  if facts.guest ~= '' then call('SET', name('guest', facts.guest), facts.handle, 'PXAT', text) end
+  local now = milliseconds()
+  local ends_at = math.max(tonumber(facts.expires) / 1000, now) + GRACE_MS
+  call('SET', name('handle', facts.handle), hash, 'PXAT', text(ends_at))
+  if facts.guest ~= '' then call('SET', name('guest', facts.guest), facts.handle, 'PXAT', text(ends_at)) end
   call('ZADD', name('seen'), facts.seen, facts.handle)
   call('ZADD', name('expires'), facts.expires, facts.handle)
-  if facts.user ~= '' then index_user(facts, ends_at) end
-  call('PEXPIREAT', name('session', hash), text)
+  if facts.user ~= '' then index_user(facts, now, ends_at) end
+  call('PEXPIREAT', name('session', hash), text(ends_at))
 end
 
--- Sessions that had expired by then, some at a time: how many were looked at.
-local function clear(now, limit)
-  local handles = call('ZRANGEBYSCORE', name('expires'), '-inf', now, 'LIMIT', 0, limit)
-  for _, handle in ipairs(handles) do
-    local facts, hash = facts_by(handle)
-    if not facts then
-      forget(handle)
-    elseif tonumber(facts.expires) <= tonumber(now) then
-      remove(hash, facts)
-    else
-      call('ZADD', name('expires'), facts.expires, handle)
-    end
+local function expired(now, limit)
+  return call('ZRANGEBYSCORE', name('expires'), '-inf', now, 'LIMIT', 0, limit)
+end
+
+-- With every new session a few of those that Redis has dropped.
+local function sweep()
+  for _, handle in ipairs(expired(text((milliseconds() - GRACE_MS) * 1000), SWEEP)) do
+    if not facts_by(handle) then forget(handle) end
   end
-  return #handles
 end
 
 local function see(key)
@@ -140,7 +143,7 @@ function operations.insert()
   call('HSET', key, unpack(facts))
   for _ = 1, count() do call('HSET', key, 'v:' .. take(), take()) end
   index(hash)
-  clear(string.format('%.0f', (call('TIME')[1] * 1000 - GRACE_MS) * 1000), SWEEP)
+  sweep()
   return 1
 end
 
@@ -240,7 +243,22 @@ operations['end'] = function()
   return row(facts)
 end
 
-function operations.clear() return clear(take(), count()) end
+-- Some that have expired: how many were looked at.
+function operations.clear()
+  local now, limit = count(), count()
+  local handles = expired(text(now), limit)
+  for _, handle in ipairs(handles) do
+    local facts, hash = facts_by(handle)
+    if not facts then
+      forget(handle)
+    elseif tonumber(facts.expires) <= now then
+      remove(hash, facts)
+    else
+      call('ZADD', name('expires'), facts.expires, handle)
+    end
+  end
+  return #handles
+end
 
 function operations.by_handle()
   local found = {}
