@@ -35,8 +35,12 @@ def migrate(database_url, **variables):
 
 @contextmanager
 def serve(server, database_url, **variables):
-    """The port on which ``server`` serves the test site, from a migrated database, until the block ends."""
-    port = free_port()
+    """The port on which ``server`` serves the test site, from a migrated database, until the block ends.
+
+    "uvicorn+handoff" and the like serve it under ``StreamHandoff``.
+    """
+    port, (server, _, handoff) = free_port(), server.partition("+")
+    variables["TEST_HANDOFF"] = handoff
     command = [sys.executable, "-m", *(part.format(port=port) for part in COMMANDS[server])]
     with serving(command, port, env=environment(database_url, **variables)):
         yield port

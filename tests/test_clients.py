@@ -26,7 +26,7 @@ def lacks():
     return ""
 
 
-@pytest.fixture(scope="module", params=["uvicorn", "gunicorn"])
+@pytest.fixture(scope="module", params=["uvicorn+handoff", "gunicorn"])
 def port(request, tmp_path_factory):
     if reason := lacks():
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.matrix
 GUNICORN = "gunicorn tests.wsgi --bind=127.0.0.1:{port}"
 GTHREAD = f"{GUNICORN} --worker-class=gthread --threads=4"
 UVICORN = "uvicorn tests.asgi:application --workers=2 --log-level=warning --port={port}"
+HYPERCORN = "hypercorn tests.asgi:application --graceful-timeout=1 --bind=127.0.0.1:{port}"
 RUNSERVER = "django runserver 127.0.0.1:{port}"
 SLOW = "One piece after the other"
 LEASE = 20  # seconds
@@ -107,7 +108,7 @@ def go_on(guest, port, reading, words=None):
 @pytest.fixture(scope="module")
 def two(database_url):
     """The ports of two workers that share nothing but the database."""
-    with serve("uvicorn", database_url) as first, serve("gunicorn", database_url) as second:
+    with serve("uvicorn+handoff", database_url) as first, serve("gunicorn", database_url) as second:
         yield first, second
 
 
@@ -253,6 +254,20 @@ def test_a_server_with_an_open_stream_ends_when_it_is_told_to(database_url, comm
 
             process.communicate(timeout=15)
         assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("server", ["uvicorn", "hypercorn"])
+def test_a_server_that_ends_gives_its_answers_up_under_the_hand_off(database_url, server):
+    commands = {"uvicorn": f"{UVICORN} --timeout-graceful-shutdown=1", "hypercorn": HYPERCORN}
+    with host(commands[server], database_url, TEST_HANDOFF="1") as (process, here):
+        guest = Guest(here)
+        reading = read(guest.send(here, "/slow 200"), words=3)
+        process.terminate()
+        process.communicate(timeout=15)
+    began = time.monotonic()
+    with host(GTHREAD, database_url) as (_, there):
+        go_on(guest, there, reading, words=6)
+        assert time.monotonic() - began < LEASE
 
 
 SCRIPT = """

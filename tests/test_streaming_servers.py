@@ -102,7 +102,9 @@ def test_the_view_fails_in_mid_stream(port):
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("store", ["db", "memory"])
-@pytest.mark.parametrize("server", ["daphne", "hypercorn", "runserver"])
+@pytest.mark.parametrize(
+    "server", ["daphne", "daphne+handoff", "hypercorn", "hypercorn+handoff", "runserver"]
+)
 def test_on(server, store, database_url):
     with serve(server, database_url, TEST_STORE=store) as port:
         test_the_normal_end(port)
