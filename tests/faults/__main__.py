@@ -5,6 +5,7 @@ over, nothing may be lost, stuck, garbled or doubled. It prints its figures; the
 
 --server uvicorn|gunicorn, --database sqlite|postgres (TEST_POSTGRES: a server where databases may be made),
 --conversations, --kills, --pace (mean seconds between two kills), --lease (seconds), --seed
+--redis (how often a Redis of the site is killed, empty when it comes back; 0: the site has none)
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from redis import Redis
+
+from tests.redis_server import Server
+
 POSTGRES = os.environ.get("TEST_POSTGRES", "postgres://postgres@127.0.0.1:5432")
 #: Seconds that everything may take to come to its end.
 QUIET = 30
@@ -28,7 +33,7 @@ def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--server", default="uvicorn", choices=["uvicorn", "gunicorn"])
     parser.add_argument("--database", default="sqlite", choices=["sqlite", "postgres"])
-    for name, default in {"conversations": 50, "kills": 50, "seed": 1}.items():
+    for name, default in {"conversations": 50, "kills": 50, "seed": 1, "redis": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     for name, default in {"pace": 3.0, "lease": 5.0}.items():
         parser.add_argument(f"--{name}", type=float, default=default)
@@ -52,14 +57,14 @@ def database(kind, folder):
             server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def blow(storm, process, arguments):
+async def blow(storm, process, redis, arguments):
     """The storm itself, and the quiet behind it; answers how long that took to be quiet."""
     from tests.faults.visitors import Visitor
 
     visitors = [Visitor(storm) for _ in range(arguments.conversations)]
     living = asyncio.gather(*(visitor.live() for visitor in visitors))
     watching = asyncio.create_task(watch(storm))
-    await kill_workers(storm, process, arguments)
+    await asyncio.gather(kill_workers(storm, process, arguments), kill_redis(storm, redis, arguments))
     storm.over.set()
     began = time.monotonic()
     try:
@@ -67,6 +72,8 @@ async def blow(storm, process, arguments):
             await living
             storm.figures["seconds until all were answered"] = round(time.monotonic() - began, 1)
             await asyncio.gather(*(visitor.quiet() for visitor in visitors))
+            while redis and taken(redis):
+                await asyncio.sleep(0.1)
     except TimeoutError:
         storm.faults.append("some never came to their end")
     storm.figures["seconds until quiet"] = took = round(time.monotonic() - began, 1)
@@ -83,6 +90,21 @@ async def kill_workers(storm, process, arguments):
         if workers := hosts.workers(process):
             hosts.kill(storm.dice.choice(workers))
             storm.figures["kills"] += 1
+
+
+async def kill_redis(storm, redis, arguments):
+    while storm.figures["kills of Redis"] < arguments.redis:
+        await storm.pause(2 * arguments.pace)
+        redis.stop()
+        storm.figures["kills of Redis"] += 1
+        await storm.pause(3)
+        await asyncio.to_thread(redis.start)
+
+
+def taken(redis):
+    """How many seats the processes hold between them."""
+    with Redis.from_url(redis.url) as connection:
+        return connection.zcard("chatsession:seats:order")
 
 
 async def watch(storm):
@@ -131,12 +153,27 @@ def storm_over(url, arguments, log):
 
     call_command("migrate", verbosity=0)
     connections.close_all()
-    with hosts.serve(arguments.server, url, arguments.lease, log) as (process, port):
+    with redis_of(arguments) as redis, hosts.serve(arguments.server, url, arguments.lease, log) as served:
+        process, port = served
         storm = Storm(port, random.Random(arguments.seed))
-        asyncio.run(blow(storm, process, arguments))
+        asyncio.run(blow(storm, process, redis, arguments))
     judge(storm)
     connections.close_all()
     return report(storm, arguments, log.read_text())
+
+
+@contextmanager
+def redis_of(arguments):
+    """The site's Redis, if it is to have one."""
+    if not arguments.redis:
+        yield None
+        return
+    redis = Server()
+    os.environ["TEST_FAULTS_REDIS"] = redis.url
+    try:
+        yield redis
+    finally:
+        redis.stop()
 
 
 def report(storm, arguments, log):
