@@ -5,6 +5,7 @@ On CI, where the variable CI is set, it is a failure.
 
 TEST_POSTGRES       a PostgreSQL server whose user may create databases
 TEST_MARIADB        the same of MariaDB or MySQL
+TEST_REDIS          a Redis server with an empty database
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 POSTGRES = os.environ.get("TEST_POSTGRES", "postgres://postgres@127.0.0.1:5432")
+REDIS = os.environ.get("TEST_REDIS", "redis://127.0.0.1:6379")
 MARIADB = os.environ.get("TEST_MARIADB", "mysql://root@127.0.0.1:3306")
 PAIRS = [("3.11", "5.2"), ("3.12", "6.1"), ("3.13", "6.1")]
 QUICK = "not server and not browser and not matrix"
@@ -76,6 +78,16 @@ def lacks_mariadb() -> str:
         ).close()
     except pymysql.OperationalError:
         return f"no {MARIADB}: apt-get install mariadb-server, or set TEST_MARIADB"
+    return ""
+
+
+def lacks_redis() -> str:
+    import redis
+
+    try:
+        redis.Redis.from_url(REDIS, retry=None).ping()
+    except redis.ConnectionError:
+        return f"no {REDIS}: apt-get install redis-server, or set TEST_REDIS"
     return ""
 
 
@@ -136,6 +148,8 @@ def test_steps() -> Iterator[Step]:
     database = f"{POSTGRES}/chatsession_{zlib.crc32(str(ROOT).encode())}"
     yield pytest("SQLite", QUICK)
     yield pytest("memory store", QUICK, *ON_STORE, TEST_STORE="memory")
+    marked = "not browser and not matrix"
+    yield pytest("Redis store", marked, *ON_STORE, lacks=lacks_redis(), TEST_STORE="redis")
     yield pytest("PostgreSQL", QUICK, *ON_SQL, lacks=lacks_postgres(), TEST_DATABASE_URL=database)
     yield pytest("servers", "server and not browser and not matrix")
     yield pytest("Chromium", "browser", lacks=lacks_chromium())

@@ -11,6 +11,7 @@ from contextlib import closing
 import pytest
 
 from tests.processes import request
+from tests.redis_server import needed
 from tests.servers import migrate, serve
 
 pytestmark = pytest.mark.server
@@ -25,9 +26,15 @@ def database_url(tmp_path_factory):
     return url
 
 
-@pytest.fixture(scope="module", params=["uvicorn", "gunicorn"])
+def variables(store):
+    """What a server process needs for its sessions."""
+    return {"TEST_STORE": store} | ({"TEST_REDIS": needed()} if store == "redis" else {})
+
+
+@pytest.fixture(scope="module", params=["uvicorn db", "gunicorn db", "uvicorn redis", "gunicorn redis"])
 def port(request, database_url):
-    with serve(request.param, database_url) as port:
+    server, store = request.param.split()
+    with serve(server, database_url, **variables(store)) as port:
         yield port
 
 
@@ -101,12 +108,12 @@ def test_the_view_fails_in_mid_stream(port):
 
 
 @pytest.mark.matrix
-@pytest.mark.parametrize("store", ["db", "memory"])
+@pytest.mark.parametrize("store", ["db", "memory", "redis"])
 @pytest.mark.parametrize(
     "server", ["daphne", "daphne+handoff", "hypercorn", "hypercorn+handoff", "runserver"]
 )
 def test_on(server, store, database_url):
-    with serve(server, database_url, TEST_STORE=store) as port:
+    with serve(server, database_url, **variables(store)) as port:
         test_the_normal_end(port)
         test_the_client_leaves(port)
         test_the_view_fails_in_mid_stream(port)
