@@ -1,8 +1,8 @@
 """A site of a chat, an admin and a login; its environment chooses the rest.
 
-DEMO_STORE          "db" (default) or "memory": where sessions live
+DEMO_STORE          where sessions live: "db", "redis" (default with a REDIS_URL) or "memory"
 DATABASE_URL        sqlite:///path, postgres://user:password@host:port/name; default: a SQLite file in here
-REDIS_URL           reserved for the Redis store
+REDIS_URL           redis://host:port/number
 OPENAI_BASE_URL     a server that speaks OpenAI's protocol; without it and the key, the demo model answers
 OPENAI_API_KEY      its key
 OPENAI_MODEL        its model, default "gpt-4o-mini"
@@ -72,13 +72,14 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("ja", "日本語")]
 
-SESSION_ENGINE = f"chatsession.stores.{os.environ.get('DEMO_STORE', 'db')}"
+REDIS_URL = os.environ.get("REDIS_URL") or None
+SESSION_ENGINE = f"chatsession.stores.{os.environ.get('DEMO_STORE') or ('redis' if REDIS_URL else 'db')}"
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SESSION_COOKIE_SECURE = not DEBUG
 CSRF_COOKIE_SECURE = not DEBUG
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "/chat/"
 
-CHATSESSION: dict[str, Any] = {}
+CHATSESSION: dict[str, Any] = {"REDIS_URL": REDIS_URL}
 if os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_KEY"):
     CHATSESSION["MODELS"] = {
         "default": {

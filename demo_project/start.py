@@ -104,10 +104,14 @@ def dependency_group(name: str) -> list[str]:
 
 
 def demo_requirements() -> list[str]:
-    """What the chosen language model and database need beyond the package."""
-    openai = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_KEY")
+    """What the chosen language model, database and Redis need beyond the package."""
+    wanted = {
+        "openai": os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_KEY"),
+        "redis": os.environ.get("REDIS_URL"),
+    }
+    extras = ",".join(extra for extra, is_wanted in wanted.items() if is_wanted)
     postgres = os.environ.get("DATABASE_URL", "").startswith("postgres")
-    return ["-e", f"{ROOT}{'[openai]' if openai else ''}", *(["psycopg[binary]"] if postgres else [])]
+    return ["-e", f"{ROOT}[{extras}]" if extras else f"{ROOT}", *(["psycopg[binary]"] if postgres else [])]
 
 
 def stamp_of(requirements: list[str]) -> str:

@@ -10,8 +10,10 @@ import sys
 from urllib.parse import urlencode
 
 import pytest
+import redis
 
 from demo_project.start import ROOT, is_free
+from tests import redis_server
 from tests.processes import ask, free_port, request, serving
 
 pytestmark = pytest.mark.server
@@ -36,7 +38,8 @@ def clone(tmp_path, monkeypatch):
     start.PYTHON.parent.mkdir(parents=True)
     start.PYTHON.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     start.PYTHON.chmod(0o755)
-    start.STAMPS.write_text(start.stamp_of(["-e", str(tmp_path)]))
+    installed = [str(tmp_path), f"{tmp_path}[redis]"]
+    start.STAMPS.write_text("\n".join(start.stamp_of(["-e", package]) for package in installed))
     return tmp_path
 
 
@@ -104,6 +107,15 @@ def test_a_chat_and_a_login_that_last_as_long_as_the_browser(clone, variables, s
         response = log_in(port, "of my own")
         assert says in end(server)
     assert session_cookie(response) == {"HttpOnly", "SameSite=Lax", "Path=/"} | secure
+
+
+def test_a_url_of_redis_puts_the_sessions_there(clone):
+    redis_server.clean(url := redis_server.needed())
+    port = free_port()
+    with demo(clone, port, REDIS_URL=url) as server, redis.Redis.from_url(url) as connection:
+        assert ask(port, "/echo Hello, you!") == "Hello, you!"
+        end(server)
+        assert len(list(connection.scan_iter("chatsession:session:*"))) == 1
 
 
 @pytest.mark.parametrize("server", SERVERS)

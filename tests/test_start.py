@@ -120,10 +120,12 @@ def test_groups_include_other_groups():
         ({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, ["-e", "{root}[openai]"]),
         ({"OPENAI_API_KEY": "k"}, ["-e", "{root}[openai]"]),
         ({"DATABASE_URL": "postgres://127.0.0.1/chat"}, ["-e", "{root}", "psycopg[binary]"]),
+        ({"REDIS_URL": "redis://r"}, ["-e", "{root}[redis]"]),
+        ({"REDIS_URL": "redis://r", "OPENAI_API_KEY": "k"}, ["-e", "{root}[openai,redis]"]),
     ],
 )
 def test_the_demo_installs_what_the_environment_asks_for(monkeypatch, variables, requirements):
-    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "DATABASE_URL"):
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "DATABASE_URL", "REDIS_URL"):
         monkeypatch.setenv(name, variables.get(name, ""))
     assert start.demo_requirements() == [part.format(root=start.ROOT) for part in requirements]
 
