@@ -143,11 +143,11 @@ class Bus:
             return True
 
     def _speak(self) -> None:
-        busy = True
+        busy = self._rounds
         while redis.is_configured():
             self._bell.wait(PATIENCE if busy else None)
             self._bell.clear()
-            busy = max(bool(_safely(work)) for work in self._rounds)  # all of them
+            busy = [work for work in self._rounds if _safely(work)]
             self.deliver()
             time.sleep(INTERVAL)
 

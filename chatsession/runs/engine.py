@@ -111,6 +111,7 @@ class Engine:
                 self.ticker.leave()
             except Exception:
                 logger.exception("The runs of this process could not be handed over")
+            self.seats.leave()
 
     def _ensure_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:

@@ -95,18 +95,19 @@ class Seats:
             if admitted is None:
                 place.rank = len(self._places)
                 admitted = limit is None or place.rank < limit
+                if not admitted:  # Redis may have thought otherwise, and failed to say so
+                    self._gone.append(place.id)
             if admitted:
                 self._places[place.id] = place
                 return place
-            self._gone.append(place.id)  # Redis may have admitted it and failed to say so
         message = _("Too many answers are being written right now. Please try again in a moment.")
         raise TooManyRequests(message, code="queue_full", retry_after=RETRY_AFTER)
 
     def release(self, place: Place) -> None:
         """Give a place back."""
         with self._lock:
-            del self._places[place.id]
-            self._gone.append(place.id)
+            if self._places.pop(place.id, None):
+                self._gone.append(place.id)
         self.arrange()
 
     async def sit(self, place: Place, run: Run) -> Slot:
@@ -143,6 +144,13 @@ class Seats:
                 self._forget(gone)
                 bus.announce("seats")
         return bool(self._places or self._gone)
+
+    def leave(self) -> None:
+        """Give all places back at once: the process ends."""
+        with self._lock:
+            self._gone.extend(self._places)
+            self._places.clear()
+        self.go_round()
 
     def _settle(self, ranks: dict[Place, int] | None) -> None:
         with self._lock:
