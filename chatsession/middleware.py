@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, cast
 
 from django.conf import settings
@@ -123,8 +124,11 @@ class SessionMiddleware(django_sessions.SessionMiddleware):
 
 def is_skipped(request: HttpRequest) -> bool:
     """Whether the request has one of the ``SKIP_HEADERS``."""
-    found = ((request.headers.get(name), wanted) for name, wanted in conf.SKIP_HEADERS.items())
-    return any(value is not None and wanted in ("*", value) for value, wanted in found)
+    for name, wanted in conf.SKIP_HEADERS.items():
+        value = request.headers.get(name)
+        if value is not None and wanted in ("*", value):
+            return True
+    return False
 
 
 def takes_bare_keys(request: HttpRequest) -> bool:
@@ -175,6 +179,7 @@ def client_of(request: HttpRequest) -> Client:
     return Client(user_agent, truncated(address or ""))
 
 
+@lru_cache(maxsize=1024)
 def truncated(address: str) -> str:
     """The /24 or /48 network of an IP address, "" for what is none (a Unix socket)."""
     try:

@@ -12,12 +12,16 @@ from django.conf import settings
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
+from django.db.models import CharField, IntegerField
 
 from chatsession.models import Session
 from chatsession.stores.records import Client, Record, pack, unpack
 
 TABLE = Session._meta.db_table
-COLUMNS = [field.get_col(TABLE) for field in Session._meta.concrete_fields]
+FIELDS = Session._meta.concrete_fields
+NAMES = [field.name for field in FIELDS]
+#: Where databases differ in what they answer: the identifier, bytes and times.
+CONVERTED = [field.get_col(TABLE) for field in FIELDS if not isinstance(field, CharField | IntegerField)]
 
 
 def load(using: str, by: str, value: str, *, lock: bool = False) -> tuple[str, Record] | None:
@@ -42,7 +46,7 @@ def write(using: str, columns: Mapping[str, Any], **by: Any) -> int:
 def select(using: str, by: str, *, lock: bool) -> str:
     connection = connections[using]
     quote = connection.ops.quote_name
-    columns = ", ".join(quote(str(column.target.column)) for column in COLUMNS)
+    columns = ", ".join(quote(str(field.column)) for field in FIELDS)
     locking = connection.ops.for_update_sql() if lock and connection.features.has_select_for_update else ""
     return f"SELECT {columns} FROM {quote(TABLE)} WHERE {quote(by)} = %s {locking}"  # noqa: S608
 
@@ -71,8 +75,9 @@ def prepared(name: str, value: Any, connection: BaseDatabaseWrapper) -> Any:
 
 
 def to_record(row: Sequence[Any], connection: BaseDatabaseWrapper) -> tuple[str, Record]:
-    values: dict[str, Any] = {}
-    for column, value in zip(COLUMNS, row, strict=True):
+    values = dict(zip(NAMES, row, strict=True))
+    for column in CONVERTED:
+        value = values[column.target.name]
         for convert in (*connection.ops.get_db_converters(column), *column.get_db_converters(connection)):
             value = convert(value, column, connection)
         if isinstance(value, datetime) and not settings.USE_TZ:

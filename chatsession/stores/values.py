@@ -128,8 +128,9 @@ class Values(MutableMapping[str, Any]):
 
 
 def fingerprint(value: Any) -> bytes | None:
-    """The value as bytes, ten times as fast as by JSON; None if there is more in it than plain data."""
+    """Bytes that differ if the value does, at a tenth of what JSON takes; None if there is more in it than
+    plain data. They may differ for an equal value too: it depends on who refers to its parts."""
     try:
-        return marshal.dumps(value, 2)  # later versions depend on how often a string is referred to
+        return marshal.dumps(value)
     except ValueError:
         return None
