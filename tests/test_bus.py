@@ -7,9 +7,8 @@ import time
 
 import pytest
 
-from chatsession import bus as module
 from chatsession import redis
-from chatsession.bus import Bus
+from chatsession.bus import Bus, bus, news_key
 from tests.redis_server import Server, clean, configured, needed
 
 
@@ -20,12 +19,20 @@ def url():
         yield needed()
 
 
-@pytest.fixture
-def server():
+@pytest.fixture(scope="session")
+def own_server():
     server = Server()
-    with configured(server.url):
-        yield server
+    yield server
     server.stop()
+
+
+@pytest.fixture
+def server(own_server):
+    """An empty Redis that may be stopped and started, and that the site knows to be there."""
+    clean(own_server.url)
+    with configured(own_server.url):
+        assert eventually(lambda: bus.ask(lambda client: client.ping()))
+        yield own_server
 
 
 @pytest.fixture
@@ -33,8 +40,8 @@ def two():
     """As two processes have it. Their threads end with the setting, once they have looked at it."""
     buses = Bus(), Bus()
     yield buses
-    for bus in buses:
-        bus.ring()
+    for one in buses:
+        one.ring()
 
 
 def eventually(condition) -> bool:
@@ -74,7 +81,7 @@ def test_what_was_announced_while_a_process_began_to_listen_is_not_lost(url, two
     here, there = two
     heard = []
     here.announce("word", "early")
-    assert eventually(lambda: redis.client().exists(module.news_key()))
+    assert eventually(lambda: redis.client().exists(news_key()))
 
     there.on("word", heard.append)
     there.start()
@@ -131,7 +138,7 @@ def test_a_redis_that_is_away_is_asked_once_in_a_while_and_the_log_says_so_once(
         return client.ping()
 
     caplog.set_level(logging.WARNING, "chatsession.redis")
-    monkeypatch.setattr(module, "PATIENCE", 1000)
+    monkeypatch.setattr("chatsession.bus.PATIENCE", 1000)
     assert here.ask(question)
     server.stop()
 

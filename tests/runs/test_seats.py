@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connections
 
+from chatsession import redis
+from chatsession.bus import bus
 from chatsession.conversations.turns import Ask
 from chatsession.exceptions import TooManyRequests
 from chatsession.models import Conversation, Message
-from chatsession.runs import service
+from chatsession.runs import service, stored
 from chatsession.runs.engine import engine
 from chatsession.runs.follow import follow
+from chatsession.runs.seats import Seats
 from tests.runs.test_engine import Backend, Gate
+from tests.test_bus import own_server, server
+
+__all__ = ["own_server", "server"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -154,3 +161,108 @@ def test_a_refused_turn_gives_its_place_back(limits):
 
     gate.open.set()
     assert finish([first, second]) == ["first second"] * 2
+
+
+# The line of a site: two processes, as two ``Seats`` have it
+
+
+@pytest.fixture
+def two(server, settings):
+    settings.CHATSESSION |= {"MAX_RUNNING": 2, "MAX_QUEUED": 3}
+    return Seats(), Seats()
+
+
+def taken() -> int:
+    return redis.client().zcard(redis.key("seats", "order"))
+
+
+def test_all_processes_admit_as_many_as_one_would(two):
+    barrier = threading.Barrier(20)
+
+    def reserve(number: int) -> int | None:
+        barrier.wait()
+        try:
+            return two[number % 2].reserve().rank
+        except TooManyRequests:
+            return None
+
+    with ThreadPoolExecutor(20) as pool:
+        ranks = list(pool.map(reserve, range(20)))
+
+    assert sorted(rank for rank in ranks if rank is not None) == [0, 1, 2, 3, 4]
+    assert taken() == 5
+
+
+def test_the_next_in_line_is_seated_in_whatever_process(two):
+    here, there = two
+    first = here.reserve()
+    line = [there.reserve() for _ in range(4)]
+
+    here.release(first)
+    here.go_round()
+    there.go_round()
+
+    assert [place.rank for place in line] == [0, 1, 2, 3]
+    assert [place.waits for place in line] == [False, False, True, True]
+
+
+def test_a_run_that_is_taken_over_is_admitted_though_all_places_are_taken(two):
+    here, there = two
+    for _ in range(5):
+        here.reserve()
+
+    assert there.force().waits
+    assert taken() == 6
+
+
+def test_the_line_is_there_again_in_its_order_when_redis_has_lost_it(two):
+    here, there = two
+    places = [seats.reserve() for seats in (here, there, here, there)]
+    redis.client().flushdb()
+
+    there.go_round()
+    here.go_round()
+    there.go_round()
+
+    assert [place.rank for place in places] == [0, 1, 2, 3]
+
+
+def test_while_redis_is_away_each_process_has_its_own_line_and_then_the_site_again(two, server):
+    here, there = two
+    here.reserve()
+    given_back = here.reserve()
+    server.stop()
+
+    assert [there.reserve().waits for _ in range(5)] == [False, False, True, True, True]
+    with pytest.raises(TooManyRequests):
+        there.reserve()
+    here.release(given_back)
+    server.start()
+
+    assert eventually(lambda: bus.ask(lambda client: client.ping()))
+    for seats in two:
+        seats.go_round()
+    assert taken() == 1 + 5
+    with pytest.raises(TooManyRequests):
+        here.reserve()
+
+
+def test_the_places_of_a_process_that_is_gone_come_free_after_its_lease(two, monkeypatch):
+    here, there = two
+    monkeypatch.setattr(stored, "LEASE", 0.05)
+    for _ in range(5):
+        here.reserve()
+
+    time.sleep(0.1)
+
+    assert not there.reserve().waits
+
+
+def test_a_process_that_ends_gives_its_places_back(two):
+    here, _ = two
+    for _ in range(3):
+        here.reserve()
+
+    here.leave()
+
+    assert taken() == 0

@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 
 import pytest
 from django.test import AsyncClient, Client
 
+from chatsession.bus import bus
 from chatsession.models import Conversation
 from chatsession.runs.engine import engine
 from chatsession.stores.db import SessionStore
 from chatsession.testing import FakeBackend, inline_runs, send
 from chatsession.views import limits
 from chatsession.views.chat import chat
+from tests.redis_server import clean, needed
+from tests.test_bus import eventually
 from tests.views.test_chat import body, post, refusal
 
 
@@ -22,6 +26,17 @@ def fresh(db, settings):
     settings.CHATSESSION = {"MODELS": {"default": {"BACKEND": FakeBackend(["answer"])}}}
     with inline_runs():
         yield
+
+
+@pytest.fixture(params=["process", "site"])
+def counted(request, settings):
+    """Sends are counted in this process, or by Redis."""
+    if request.param == "site":
+        limited(settings, REDIS_URL=needed())
+        clean(needed())
+        assert eventually(lambda: bus.ask(lambda client: client.ping()))
+    yield
+    assert bool(limits._sends) is (request.param == "process")
 
 
 def limited(settings, **values) -> None:
@@ -48,7 +63,7 @@ def test_anything_else_is_no_rate(rate):
         limits.parse_rate(rate)
 
 
-def test_guests_share_the_rate_of_their_address_and_nothing_is_stored_beyond_it(settings):
+def test_guests_share_the_rate_of_their_address_and_nothing_is_stored_beyond_it(counted, settings):
     limited(settings, RATE={"guest": "2/h"})
 
     assert sends(Client(), 2) == [200, 200]
@@ -60,7 +75,7 @@ def test_guests_share_the_rate_of_their_address_and_nothing_is_stored_beyond_it(
     assert post(Client(REMOTE_ADDR="192.0.2.7"), body()).status_code == 200
 
 
-def test_a_user_has_a_rate_of_their_own_wherever_they_are(settings, django_user_model):
+def test_a_user_has_a_rate_of_their_own_wherever_they_are(counted, settings, django_user_model):
     limited(settings, RATE={"user": "1/h", "guest": "1/h"})
     one, two = Client(), Client(REMOTE_ADDR="192.0.2.7")
     user = django_user_model.objects.create_user("ann")
@@ -70,6 +85,28 @@ def test_a_user_has_a_rate_of_their_own_wherever_they_are(settings, django_user_
     assert post(one, body()).status_code == 200
     assert post(two, body("x", "m2", "c2")).status_code == 429
     assert post(Client(), body()).status_code == 200
+
+
+def test_the_window_slides(counted, settings):
+    limited(settings, RATE={"guest": "2/s"})
+    client, numbers = Client(), iter(range(100))
+
+    def send_one() -> int:
+        number = next(numbers)
+        return post(client, body(message_id=f"m{number}", conversation_id=f"c{number}")).status_code
+
+    answers = [send_one()]
+    while answers[-1] == 200:
+        answers.append(send_one())
+    time.sleep(1)
+
+    assert send_one() == 200
+
+
+def test_a_rate_is_counted_in_the_process_while_redis_is_away(settings):
+    limited(settings, RATE={"guest": "1/h"}, REDIS_URL="redis://127.0.0.1:1/0")
+
+    assert sends(Client(), 2) == [200, 429]
 
 
 def test_the_same_message_sent_again_does_not_count(settings):
