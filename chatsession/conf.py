@@ -17,7 +17,7 @@ DEFAULT_MODELS: dict[str, dict[str, Any]] = {
 }
 DEFAULT_PERMISSIONS: dict[str, str] = {"chat": "anyone", "clear": "anyone", "feedback": "anyone"}
 DEFAULT_REDIS_URL: str | None = None
-DEFAULT_RETENTION: dict[str, str] = {"deleted_users": "erase"}
+DEFAULT_RETENTION: dict[str, Any] = {"deleted_users": "erase", "days": None}
 
 
 class Settings:
@@ -90,8 +90,11 @@ class Settings:
         return cast("Mapping[str, str]", self._get("RATE", {}))
 
     @property
-    def RETENTION(self) -> Mapping[str, str]:
-        """What becomes of data: "erase" or "anonymise" the conversations of "deleted_users"."""
+    def RETENTION(self) -> Mapping[str, Any]:
+        """How long data stays: "erase" or "anonymise" the conversations of "deleted_users".
+
+        "days" without a message after which ``clearsessions`` deletes any conversation; None: never.
+        """
         return {**DEFAULT_RETENTION, **self._get("RETENTION", {})}
 
     @property

@@ -1,10 +1,12 @@
-"""What becomes of a user's data when the user is deleted."""
+"""How long conversations stay: when their user is deleted, and when nobody writes in them."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.db import DatabaseError, connections, transaction
+from django.utils import timezone
 
 from chatsession.conf import conf
 from chatsession.conversations import history
@@ -26,6 +28,13 @@ def forget(sender: object, instance: Any, **kwargs: object) -> None:
             anonymise(user_key(instance))
     if configured_store() is not None:
         revoke_all(instance)
+
+
+def expire() -> None:
+    """Delete what had no message for ``RETENTION["days"]``, whoever owns it."""
+    if days := conf.RETENTION["days"]:
+        conversations = Conversation.objects.using(history.database()).order_by("pk")
+        history.delete_all(conversations.filter(updated_at__lt=timezone.now() - timedelta(days=days)))
 
 
 def has_tables() -> bool:

@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.test import TestCase, override_settings
 from django.utils import timezone
 
-from chatsession.conversations import guests
+from chatsession.conversations import guests, history
 from chatsession.conversations.history import create_conversation, new_id
 from chatsession.models import Conversation
 from chatsession.stores import db, memory
@@ -59,6 +59,20 @@ class ClearSessionsTests(TestCase):
                 self.let_pass(hours=2)
                 call_command("clearsessions", stderr=StringIO())
                 assert self.conversations() == set()
+
+    def test_what_nobody_wrote_in_for_long_goes_where_a_site_wants_so(self):
+        for owner in (None, lambda request: "team"):
+            old = [create_conversation(name).public_id for name in ("user:1", "team", "deleted:1")]
+            self.let_pass(hours=24 * 8)
+            new = create_conversation("user:1").public_id
+            for retention, kept in (({}, {*old, new}), ({"days": 9}, {*old, new}), ({"days": 7}, {new})):
+                with (
+                    override_settings(CHATSESSION={"RETENTION": retention, "OWNER": owner}),
+                    mock.patch.object(history, "BATCH", 2),
+                ):
+                    call_command("clearsessions")
+                assert self.conversations() == kept
+            Conversation.objects.all().delete()
 
     def test_owners_of_the_sites_own_are_left_alone(self):
         conversation = self.guest()[1]

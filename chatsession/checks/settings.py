@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from chatsession.conf import DEFAULT_PERMISSIONS, Settings
+from chatsession.conf import DEFAULT_PERMISSIONS, DEFAULT_RETENTION, Settings
 from chatsession.stores import adoption
 
 KEYS = [name for name in vars(Settings) if name.isupper()]
@@ -70,9 +70,12 @@ ADOPTABLE = (
 
 
 def is_retention(value: Any) -> bool:
-    choices = {"deleted_users": ("erase", "anonymise")}
-    return isinstance(value, Mapping) and all(
-        wanted in choices.get(kind, ()) for kind, wanted in value.items()
+    """Such as ``{"deleted_users": "erase", "days": 90}``."""
+    return (
+        isinstance(value, Mapping)
+        and value.keys() <= DEFAULT_RETENTION.keys()
+        and value.get("deleted_users", "erase") in ("erase", "anonymise")
+        and (value.get("days") is None or is_number(value["days"]))
     )
 
 
@@ -104,7 +107,7 @@ EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "MAX_QUEUED": (lambda value: value == 0 or is_number(value), "a whole number, 0 or above"),
     "MAX_STREAMS_PER_OWNER": NUMBER,
     "RATE": (is_rates, 'a dictionary: {"user": "60/h", "guest": "20/m"}; s, m, h or d'),
-    "RETENTION": (is_retention, 'a dictionary: {"deleted_users": "erase"}, or "anonymise"'),
+    "RETENTION": (is_retention, 'a dictionary: {"deleted_users": "erase", "days": 90}; or "anonymise", None'),
     "MAX_SESSION_BYTES": NUMBER,
     "MAX_SESSIONS": NUMBER,
     "SKIP_HEADERS": (is_headers, 'a dictionary: header\'s name -> the value it must have, or "*"'),

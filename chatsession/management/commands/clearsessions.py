@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from chatsession.conf import conf
 from chatsession.conversations import guests
+from chatsession.retention import expire
 from chatsession.stores.configured import configured_store
 
 #: A request that takes longer than this to store its session is not waited for, in seconds.
@@ -22,7 +23,7 @@ SLOWEST_REQUEST = 3600
 class Command(BaseCommand):
     help = (
         "Remove expired sessions from the store of SESSION_ENGINE, and the conversations of guests whose "
-        "session is gone. Run it daily."
+        "session is gone, and those older than RETENTION allows. Run it daily."
     )
 
     def handle(self, **options: Any) -> None:
@@ -35,6 +36,7 @@ class Command(BaseCommand):
             import_module(conf.ADOPT).SessionStore.clear_expired()
         if conf.OWNER is None:
             sweep_guests()
+        expire()
         if getattr(store, "per_process", False):
             self.stderr.write(
                 _("Sessions in memory belong to the server's process, which removes them itself.")
