@@ -71,12 +71,12 @@ class Settings:
 
     @property
     def MAX_RUNNING(self) -> int:
-        """Most answers a process writes at once."""
+        """Most answers that are written at once: by the site if it has Redis, else by a process."""
         return cast("int", self._get("MAX_RUNNING", 200))
 
     @property
     def MAX_QUEUED(self) -> int:
-        """Most answers that wait in a process for their turn; one more is refused with 429."""
+        """Most answers that wait for their turn, of a site or process; one more is refused with 429."""
         return cast("int", self._get("MAX_QUEUED", 200))
 
     @property
@@ -86,7 +86,7 @@ class Settings:
 
     @property
     def RATE(self) -> Mapping[str, str]:
-        """Sends in a while and process, by "user" and by "guest" (per IP): "20/m"; s, m, h or d."""
+        """Sends in a while, to a site or process, by "user" and by "guest" (per IP): "20/m"; s, m, h or d."""
         return cast("Mapping[str, str]", self._get("RATE", {}))
 
     @property
