@@ -17,7 +17,6 @@ from tests.redis_server import OnRedis, needed
 from tests.servers import environment
 from tests.writers import TwoProcesses
 
-
 KINDS = ("session", "handle", "guest", "user", "seen", "expires")
 
 
@@ -175,7 +174,7 @@ class AsyncTests(OnRedis, SimpleTestCase):
         refuse = AssertionError("a thread hop")
         with (
             mock.patch("chatsession.stores.steps.sync_to_async", side_effect=refuse),
-            mock.patch.object(redis, "client", side_effect=refuse),
+            mock.patch("chatsession.stores.redis.client", side_effect=refuse),
         ):
             session = SessionStore()
             await session.aset("a", 1)
