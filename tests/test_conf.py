@@ -3,7 +3,7 @@ from __future__ import annotations
 from django.test import override_settings
 
 from chatsession.checks.settings import EXPECTED, KEYS
-from chatsession.conf import DEFAULT_MODELS, conf
+from chatsession.conf import DEFAULT_MODELS, DEFAULT_PERMISSIONS, conf
 
 
 def client_ip(request):
@@ -32,7 +32,7 @@ def test_models_given_take_the_place_of_the_default():
 
 def test_permissions_given_are_laid_over_the_defaults():
     with override_settings(CHATSESSION={"PERMISSIONS": {"other": "staff"}}):
-        assert conf.PERMISSIONS == {"chat": "anyone", "feedback": "anyone", "other": "staff"}
+        assert conf.PERMISSIONS == {**DEFAULT_PERMISSIONS, "other": "staff"}
 
 
 def test_functions_may_be_given_as_they_are_or_by_path():
