@@ -1,12 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+from django.http import HttpRequest, HttpResponse
 from django.test import override_settings
 
+from chatsession.middleware import SessionMiddleware
 from chatsession.stores.memory import SWEEP, SessionStore
+
+LONG = "TEST_SLOW" in os.environ
 
 
 def saved(**values):
@@ -86,3 +93,48 @@ def test_it_needs_no_thread_in_async(monkeypatch):
 
     monkeypatch.setattr("chatsession.stores.steps.sync_to_async", refuse)
     assert asyncio.run(visit()) == 1
+
+
+def visit(count, **values):
+    """Requests without a cookie: each reads its session, and stores the values if there are any."""
+
+    def view(request):
+        assert "history" not in request.session
+        if values:
+            request.session.update(values)
+        return HttpResponse()
+
+    middleware = SessionMiddleware(view)
+    for _ in range(count):
+        middleware(HttpRequest())
+
+
+@pytest.mark.matrix
+@override_settings(
+    SESSION_ENGINE="chatsession.stores.memory", CHATSESSION={"MAX_SESSIONS": 100_000 if LONG else 1000}
+)
+def test_however_many_come_it_stays_within_its_bounds():
+    """50,000 visits and 5,000 new sessions (1,000,000 and 200,000 with TEST_SLOW)."""
+    visit(1_000_000 if LONG else 50_000)
+    assert SessionStore.count() == 0
+    visit(200_000 if LONG else 5000, n=1)
+    bound = 100_000 if LONG else 1000
+    assert SessionStore.count() == bound
+    assert {len(SessionStore._records), len(SessionStore._hashes)} == {bound}
+    assert len(SessionStore._sweep) < 2 * bound
+
+
+@pytest.mark.matrix
+def test_an_empty_session_takes_little_memory():
+    """At most 3 kB each of 10,000."""
+    with override_settings(CHATSESSION={"MAX_SESSIONS": 10_000}):
+        SessionStore().create()
+        tracemalloc.start()
+        try:
+            for _ in range(9999):
+                SessionStore().create()
+            taken, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert SessionStore.count() == 10_000
+    assert taken < 10_000 * 3000
