@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 from contextlib import aclosing, asynccontextmanager
@@ -56,6 +57,8 @@ class Django:
 
 class StreamHandoffTests(TransactionTestCase):
     def setUp(self):
+        gc.collect()  # gives the places back of streams that other tests have not read
+        limits._streams.clear()
         self.go_on = threading.Event()
         self.addCleanup(self.go_on.set)
         self.enterContext(override_settings(CHATSESSION={"MODELS": {"default": {"BACKEND": self.answer}}}))
