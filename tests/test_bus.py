@@ -46,9 +46,9 @@ def two():
 
 def eventually(condition) -> bool:
     deadline = time.monotonic() + 10
-    while not condition() and time.monotonic() < deadline:
+    while not (done := condition()) and time.monotonic() < deadline:
         time.sleep(0.01)
-    return condition()
+    return done
 
 
 class Tail:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Seconds after which to ask again when the queue is full.
 RETRY_AFTER = 5
+#: Seconds between two looks that nobody has asked for, at least.
+RENEWAL = 0.5
 #: Places given back while Redis is away that it is told of later; the leases of more run out there.
 REMEMBERED = 1000
 
@@ -79,6 +81,7 @@ class Seats:
         self._lock = threading.Lock()
         self._places: dict[str, Place] = {}
         self._gone: deque[str] = deque(maxlen=REMEMBERED)
+        self._due_at = 0.0
 
     def reserve(self) -> Place:
         """Take a place, before anything is stored. Raises ``TooManyRequests`` if all are taken."""
@@ -128,13 +131,22 @@ class Seats:
     def arrange(self) -> None:
         """Have those seated whose turn it is."""
         if bus.start():
+            self._due_at = 0.0
             bus.ring()
         else:
             self._gone.clear()
             self._settle(None)
 
     def go_round(self) -> bool:
-        """One look at the ledger, on the bus's thread; whether another has to follow."""
+        """Look at the ledger when that is due, on the bus's thread; whether there will be another time."""
+        now = time.monotonic()
+        if now >= self._due_at:
+            self._due_at = now + RENEWAL  # before: who asks meanwhile asks for another look
+            self.renew()
+        return bool(self._places or self._gone)
+
+    def renew(self) -> None:
+        """Give back and renew places in the ledger, and have those seated whose turn it is."""
         with self._lock:
             places, gone = list(self._places.values()), list(self._gone)
         if places or gone:
@@ -143,14 +155,13 @@ class Seats:
             if gone and ranks is not None:
                 self._forget(gone)
                 bus.announce("seats")
-        return bool(self._places or self._gone)
 
     def leave(self) -> None:
         """Give all places back at once: the process ends."""
         with self._lock:
             self._gone.extend(self._places)
             self._places.clear()
-        self.go_round()
+        self.renew()
 
     def _settle(self, ranks: dict[Place, int] | None) -> None:
         with self._lock:

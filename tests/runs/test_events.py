@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
@@ -13,6 +12,7 @@ from tests.faults.hosts import kill, workers
 from tests.faults.reading import Reading
 from tests.redis_server import Server
 from tests.servers import migrate, serve
+from tests.test_bus import eventually
 from tests.test_hosts import GTHREAD, Guest, host, read
 
 pytestmark = pytest.mark.server
@@ -159,13 +159,6 @@ def test_a_rate_counts_over_all_processes(database_url):
     assert sorted(statuses) == [200] * 5 + [429] * 7
 
 
-def eventually(condition):
-    deadline = time.monotonic() + 30
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert condition()
-
-
 def test_the_seats_of_a_process_that_was_killed_come_free(database_url):
     limits = {"MAX_RUNNING": 1, "MAX_QUEUED": 0}
     with redis_server() as redis, ExitStack() as stack:
@@ -180,7 +173,7 @@ def test_the_seats_of_a_process_that_was_killed_come_free(database_url):
         for pid in [process.pid, *workers(process)]:
             kill(pid)
 
-        eventually(lambda: guest.send(there, "/slow 0").status == 200)
+        assert eventually(lambda: guest.send(there, "/slow 0").status == 200)
 
 
 @pytest.mark.parametrize("reader", [0, 1], ids=SERVERS)
@@ -191,15 +184,15 @@ def test_redis_may_go_and_come_back_in_mid_answer(database_url, reader):
         guest, reading = Guest(here), Reading("")
         sent = pool.submit(read, guest.send(here, "/slow 150"))
         followed = pool.submit(read, guest.follow(there), reading)
-        eventually(lambda: "One" in reading.text)
+        assert eventually(lambda: "One" in reading.text)
 
         redis.stop()
         before = len(reading.text)
         assert read(Guest(there).send(there, "/slow 1")).end == "finish"  # by the process's own limits
-        eventually(lambda: len(reading.text) > before)
+        assert eventually(lambda: len(reading.text) > before)
         redis.start()
         before = len(reading.text)
-        eventually(lambda: len(reading.text) > before)
+        assert eventually(lambda: len(reading.text) > before)
         assert read(Guest(there).send(there, "/slow 1")).end == "finish"
 
         assert followed.result().text == sent.result().text == reading.text

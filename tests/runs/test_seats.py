@@ -199,8 +199,8 @@ def test_the_next_in_line_is_seated_in_whatever_process(two):
     line = [there.reserve() for _ in range(4)]
 
     here.release(first)
-    here.go_round()
-    there.go_round()
+    here.renew()
+    there.renew()
 
     assert [place.rank for place in line] == [0, 1, 2, 3]
     assert [place.waits for place in line] == [False, False, True, True]
@@ -220,9 +220,9 @@ def test_the_line_is_there_again_in_its_order_when_redis_has_lost_it(two):
     places = [seats.reserve() for seats in (here, there, here, there)]
     redis.client().flushdb()
 
-    there.go_round()
-    here.go_round()
-    there.go_round()
+    there.renew()
+    here.renew()
+    there.renew()
 
     assert [place.rank for place in places] == [0, 1, 2, 3]
 
@@ -241,7 +241,7 @@ def test_while_redis_is_away_each_process_has_its_own_line_and_then_the_site_aga
 
     assert eventually(lambda: bus.ask(lambda client: client.ping()))
     for seats in two:
-        seats.go_round()
+        seats.renew()
     assert taken() == 1 + 5
     with pytest.raises(TooManyRequests):
         here.reserve()
