@@ -24,6 +24,16 @@ def jitter(attempt: int) -> float:
     return random.uniform(0, 0.001 * 2 ** min(attempt, 6))  # noqa: S311
 
 
+def resumed(step: tuple[Any, ...], steps: Steps[T]) -> Steps[T]:
+    """The steps from the one on that has been asked for already."""
+    while True:
+        result = yield step
+        try:
+            step = steps.send(result)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+
+
 class Driver:
     """Runs operations."""
 
@@ -37,8 +47,13 @@ class Driver:
             result = getattr(self, f"_{name}")(*arguments)
 
     async def _arun(self, steps: Steps[T]) -> T:
-        """One thread hop for the whole operation. A store that never blocks uses ``_adrive()`` instead."""
-        return await sync_to_async(self._run)(steps)
+        """One thread hop for the whole operation, none for one without I/O. A store that never blocks uses
+        ``_adrive()`` instead."""
+        try:
+            first = steps.send(None)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        return await sync_to_async(self._run)(resumed(first, steps))
 
     async def _adrive(self, steps: Steps[T]) -> T:
         result: Any = None
