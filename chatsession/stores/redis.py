@@ -36,7 +36,7 @@ BATCH = 500
 SCRIPT = (
     Path(__file__)
     .with_suffix(".lua")
-    .read_text()
+    .read_text(encoding="utf-8")
     .replace("{prefix}", key(""))
     .replace("{grace_ms}", str(GRACE * 1000))
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from datetime import timedelta
 from unittest import mock
 
@@ -185,3 +186,23 @@ class AsyncTests(OnRedis, SimpleTestCase):
             assert await again.aget("a") == 2
             await again.acommit()
             await again.aflush()
+
+    async def test_a_request_that_is_cancelled_leaves_its_answer_to_nobody(self):
+        keys = [await self.stored(number) for number in range(20)]
+
+        async def read(number):
+            return number, await SessionStore(keys[number]).aget("n")
+
+        for _ in range(10):
+            tasks = [asyncio.create_task(read(number % 20)) for number in range(100)]
+            for task in random.sample(tasks, 50):
+                await asyncio.sleep(random.random() / 1000)
+                task.cancel()
+            for answer in await asyncio.gather(*tasks, return_exceptions=True):
+                assert isinstance(answer, asyncio.CancelledError) or answer[0] == answer[1]
+
+    async def stored(self, number):
+        session = SessionStore()
+        await session.aset("n", number)
+        await session.asave()
+        return session.session_key
