@@ -40,10 +40,11 @@ _EXPIRE = """
 redis.call('EXPIRE', order, math.ceil(ARGV[1]))
 redis.call('EXPIRE', leases, math.ceil(ARGV[1]))
 """
-#: ARGV: seconds of a lease, most places there may be (-1: as many as come), place. Its rank (-1: refused) and
-#: ticket.
+#: ARGV: seconds of a lease, most places there may be (-1: as many as come), place, and the places that are
+#: given back. The rank (-1: refused) and the ticket.
 _ADMIT = f"""{_CLOCK}
 local limit, place = tonumber(ARGV[2]), ARGV[3]
+for i = 4, #ARGV do drop(ARGV[i]) end
 local rank = redis.call('ZCARD', order)
 if limit >= 0 and rank >= limit then return {{-1, now}} end
 hold(place, now)
@@ -63,12 +64,12 @@ return ranks
 """
 
 
-def admit(place: Place, limit: int | None) -> bool | None:
-    """Enter a place behind all others, its rank and ticket; False if ``limit`` are taken.
+def admit(place: Place, limit: int | None, gone: Sequence[str]) -> bool | None:
+    """Enter a place behind all others, its rank and ticket; False if ``limit`` are taken without ``gone``.
 
     None if Redis cannot be asked.
     """
-    answer = bus.ask(partial(_run, _ADMIT, [-1 if limit is None else limit, place.id]))
+    answer = bus.ask(partial(_run, _ADMIT, [-1 if limit is None else limit, place.id, *gone]))
     if answer is not None:
         place.rank, place.ticket = answer
     return None if answer is None else place.rank >= 0

@@ -93,7 +93,9 @@ class Seats:
 
     def _take(self, limit: int | None) -> Place:
         place = Place()
-        admitted = ledger.admit(place, limit) if bus.start() else None
+        with self._lock:
+            gone = list(self._gone)
+        admitted = ledger.admit(place, limit, gone) if bus.start() else None
         with self._lock:
             if admitted is None:
                 place.rank = len(self._places)

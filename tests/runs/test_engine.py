@@ -358,6 +358,25 @@ def orphan(model: str, parts: list, text: str = "hello") -> Message:
     return stored_answer()
 
 
+def test_without_runs_the_ticker_keeps_no_connection_and_lives_on(monkeypatch):
+    let_go = threading.Event()
+
+    def release() -> None:
+        if threading.current_thread().name == "chatsession-ticker":
+            let_go.set()
+            raise RuntimeError("as if connections were forbidden, between two tests")
+
+    monkeypatch.setattr("chatsession.connections.release", release)
+    threads = set()
+    for number in range(2):
+        _, run = send(Backend(lambda prompt: "whole"), message_id=f"m{number}")
+        assert text_of(run) == "whole"
+        assert let_go.wait(5)
+        let_go.clear()
+        threads.add(engine.ticker._thread)
+    assert len(threads) == 1
+
+
 @pytest.mark.parametrize("model", ["default", "no longer there"])
 def test_an_answer_of_a_dead_worker_is_interrupted_by_whoever_looks(model, settings):
     settings.CHATSESSION = {"MODELS": {"default": {"BACKEND": Backend(lambda prompt: "other")}}}

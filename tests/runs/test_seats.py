@@ -206,6 +206,15 @@ def test_the_next_in_line_is_seated_in_whatever_process(two):
     assert [place.waits for place in line] == [False, False, True, True]
 
 
+def test_a_place_that_is_given_back_may_be_taken_at_once(two):
+    here, _ = two
+    places = [here.reserve() for _ in range(5)]
+
+    here.release(places[0])
+
+    here.reserve()
+
+
 def test_a_run_that_is_taken_over_is_admitted_though_all_places_are_taken(two):
     here, there = two
     for _ in range(5):

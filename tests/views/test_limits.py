@@ -31,6 +31,8 @@ def fresh(db, settings):
 @pytest.fixture(params=["process", "site"])
 def counted(request, settings):
     """Sends are counted in this process, or by Redis."""
+    settings.SESSION_ENGINE = "chatsession.stores.db"
+    limited(settings, REDIS_URL=None)
     if request.param == "site":
         limited(settings, REDIS_URL=needed())
         clean(needed())
@@ -104,6 +106,7 @@ def test_the_window_slides(counted, settings):
 
 
 def test_a_rate_is_counted_in_the_process_while_redis_is_away(settings):
+    settings.SESSION_ENGINE = "chatsession.stores.db"
     limited(settings, RATE={"guest": "1/h"}, REDIS_URL="redis://127.0.0.1:1/0")
 
     assert sends(Client(), 2) == [200, 429]
