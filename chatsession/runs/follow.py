@@ -67,6 +67,7 @@ class Reader:
         self.finished = False
         self.place = 0
         self.spoken = -PING
+        self.has_text = False
 
     def take(self) -> list[Event] | None:
         """The next batch; empty if it is time for a heartbeat, None if there is nothing to send.
@@ -81,6 +82,7 @@ class Reader:
             batch.append(Event(batch[-1].position if batch else self.position, "queue", self.place))
         if batch:
             self.position, self.finished = batch[-1].position, batch[-1].kind == "end"
+            self.has_text = self.has_text or any(event.text for event in batch)
         elif self.silence < PING:
             return None
         self.spoken = time.monotonic()
@@ -97,6 +99,10 @@ class Reader:
     def silence(self) -> float:
         """Seconds since the last batch."""
         return time.monotonic() - self.spoken
+
+    def pause(self, interval: float) -> float:
+        """Seconds until the next batch may go; the first words wait for nothing."""
+        return max(interval - self.silence, 0) if self.has_text else 0
 
     @property
     def timeout(self) -> float:
@@ -122,7 +128,7 @@ def follow(source: Source, position: int, cut: Cut | None = None) -> Generator[l
             if reader.finished:
                 return
             news.wait(reader.timeout)
-            time.sleep(max(INTERVAL - reader.silence, 0))
+            time.sleep(reader.pause(INTERVAL))
             reader.go_on_at(reader.source.refresh(), news.set)
     finally:
         reader.source.unsubscribe(news.set)
@@ -143,8 +149,8 @@ async def afollow(source: Source, position: int, cut: Cut | None = None) -> Asyn
             if reader.finished:
                 return
             await bell.wait(reader.timeout)
-            if (rest := bell.relay.interval - reader.silence) > 0:
-                await asyncio.sleep(rest)
+            if pause := reader.pause(bell.relay.interval):
+                await asyncio.sleep(pause)
             if reader.source.poll:
                 source = await sync_to_async(reader.source.refresh, thread_sensitive=False)()
                 reader.go_on_at(source, bell.ring)
