@@ -47,7 +47,7 @@ class Ticker:
         self.on_end = on_end
         self.renewed = 0.0
         self._wake = threading.Event()
-        self._idle = False
+        self._idle = self._asked = False
         self._thread: threading.Thread | None = None
         self._left = False
         self._lock = threading.Lock()
@@ -65,6 +65,7 @@ class Ticker:
 
     def wake(self) -> None:
         """Write now."""
+        self._asked = True
         self._wake.set()
 
     def hold_lease(self) -> None:
@@ -82,18 +83,30 @@ class Ticker:
         while True:
             # Set before looking at the runs: start() adds one, then looks at this.
             self._idle = True
-            self._wake.wait(TICK if self.live else None)
-            self._idle = False
+            timeout = TICK if self.live else None
+            self._idle = timeout is None
+            woken = self._wake.wait(timeout)
             self._wake.clear()
+            if woken and not self._asked:
+                continue  # a run has begun: nothing of it is to be written for a second
+            self._asked = False
             try:
-                self.tick()
+                try:
+                    self.tick()
+                finally:
+                    self._let_go()
             except (DatabaseError, InterfaceError):
                 logger.exception("Could not write the runs of this process; trying again")
                 self._give_up_when_stale()
             except Exception:
                 logger.exception("The ticker failed; it goes on")
-            finally:
-                close_old_connections()
+
+    def _let_go(self) -> None:
+        """Without runs no connection is kept, also where others are: who knows when the next one comes."""
+        if self.live:
+            close_old_connections()
+        else:
+            connections.release()
 
     def tick(self) -> None:
         """One round."""
