@@ -6,7 +6,9 @@ answer is counted to its last token.
 
 tokens/s   of all clients, from the first request to the last byte
 CPU        of the server, µs a token, what the request itself costs included
-first      ms from the request to the first token, median of the clients
+one more   the same of a token more: without what an answer of 10 slow tokens costs
+first      ms from the request to the first token, median of the clients, of that slow answer: at full speed
+           it is the model that is measured
 bytes      on the wire for one answer, times the text
 
 ROUNDS (3), TOKENS (1000) and BENCH_DATABASE (a URL) change it. Starlette and ChatStream are measured where
@@ -35,6 +37,8 @@ TOKENS = int(os.environ.get("TOKENS", "1000"))
 PEERS = os.environ.get("PEERS")
 #: An answer of more than so many clients has fewer tokens.
 MANY, FEW_TOKENS = 500, 300
+#: The slow answer: tokens, and seconds before each.
+SLOW = (10, 0.05)
 
 
 class Server:
@@ -68,19 +72,19 @@ class Server:
         token = dict(cookie.split("=", 1) for cookie in cookies)["csrftoken"]
         return f"Cookie: {'; '.join(cookies)}\r\nX-CSRFToken: {token}\r\n"
 
-    def ask(self, count: int) -> bytes:
-        """The bytes of a request for so many tokens."""
+    def ask(self, count: int, pause: float) -> bytes:
+        """The bytes of a request for so many tokens, each after a pause."""
         self.number += 1
-        body: dict[str, Any] = {"count": count}
+        body: dict[str, Any] = {"count": count, "pause": pause}
         method, path = "POST", "/plain"
         if self.name.startswith("ours"):
-            parts = [{"type": "text", "text": str(count)}]
+            parts = [{"type": "text", "text": f"{count} {pause}"}]
             body = {"id": f"c{self.number}", "message": {"id": "m1", "role": "user", "parts": parts}}
             path = "/chat/api/chat"
         elif self.name == "ChatStream":
             body, path = {"user_input": "tok " * count}, "/chat_stream"
         elif not self.headers:
-            method, path = "GET", f"/?count={count}"
+            method, path = "GET", f"/?count={count}&pause={pause}"
         data = json.dumps(body) if method == "POST" else ""
         return (
             f"{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{self.headers}"
@@ -121,24 +125,37 @@ class Answer(asyncio.Protocol):
         self.closed.set_result(None)
 
 
-async def volley(server: Server, clients: int, count: int, times: int) -> dict[str, float]:
-    """So many clients at once, so many times."""
+async def volley(server: Server, clients: int, count: int, pause: float = 0) -> dict[str, float]:
+    """So many clients at once; a single one 20 times."""
     cpu, took, answers = server.cpu(), 0.0, []
-    for _ in range(times):
-        requests = [server.ask(count) for _ in range(clients)]
+    for _ in range(20 if clients == 1 else 1):
+        requests = [server.ask(count, pause) for _ in range(clients)]
         began = time.monotonic()
         answers += await asyncio.gather(*(answer_to(head, server.port) for head in requests))
         took += time.monotonic() - began
     await asyncio.sleep(1.5)  # what is written behind the last byte is part of the cost
     bodies = [b"".join(answer.chunks) for answer in answers]
+    assert all(b"tok" in body for body in bodies)
     if server.name != "ChatStream":  # it sends the whole text with every token
         assert {body.count(b"tok ") for body in bodies} == {count}, bodies[0][:2000]
-    tokens = len(answers) * count
     return {
-        "tokens/s": tokens / took,
-        "CPU": 1e6 * (server.cpu() - cpu) / tokens,
+        "tokens/s": len(answers) * count / took,
+        "CPU": 1e6 * (server.cpu() - cpu) / len(answers),
         "first": 1e3 * median(answer.first for answer in answers),
         "bytes": median(map(len, bodies)) / (4 * count),
+    }
+
+
+def both(server: Server, clients: int, count: int) -> dict[str, float]:
+    """The figures of one round."""
+    fast = asyncio.run(volley(server, clients, count))
+    slow = asyncio.run(volley(server, clients, *SLOW))
+    return {
+        "tokens/s": fast["tokens/s"],
+        "CPU": fast["CPU"] / count,
+        "one more": (fast["CPU"] - slow["CPU"]) / (count - SLOW[0]),
+        "first": slow["first"],
+        "bytes": fast["bytes"],
     }
 
 
@@ -153,26 +170,24 @@ def measure(servers: list[Server], clients: int) -> None:
     count = TOKENS if clients <= MANY else min(TOKENS, FEW_TOKENS)
     found: dict[str, list[dict[str, float]]] = {server.name: [] for server in servers}
     for server in servers:
-        asyncio.run(volley(server, min(clients, 10), 10, times=1))
+        asyncio.run(volley(server, min(clients, 10), 10))
     for turn in range(ROUNDS):
         for server in servers[turn % len(servers) :] + servers[: turn % len(servers)]:
             if server.name == "ChatStream" and clients > MANY:
                 continue
-            found[server.name].append(
-                asyncio.run(volley(server, clients, count, times=20 if clients == 1 else 1))
-            )
+            found[server.name].append(both(server, clients, count))
     print(
         f"\n{clients} clients, {count} tokens each  (load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)"
     )
-    print(f"{'':>16} {'tokens/s':>16} {'CPU µs/token':>18} {'first ms':>18} {'bytes/text':>11}")
+    heads = [f"{head:>17}" for head in ("tokens/s", "CPU µs/token", "one more µs", "first ms")]
+    print(f"{'':>13}{''.join(heads)}{'bytes':>7}")
     floor = {key: median(line[key] for line in found["raw ASGI"]) for key in found["raw ASGI"][0]}
     for name, lines in found.items():
         if lines:
-            value = {key: median(line[key] for line in lines) for key in lines[0]}
-            cells = [
-                f"{value[key]:9.1f} ({value[key] / floor[key]:5.2f})" for key in ("tokens/s", "CPU", "first")
-            ]
-            print(f"{name:>16} {' '.join(f'{cell:>18}' for cell in cells)} {value['bytes']:9.1f}")
+            value = {key: median(line[key] for line in lines) for key in floor}
+            names = ("tokens/s", "CPU", "one more", "first")
+            cells = [f"{value[key]:9.1f} ({value[key] / floor[key]:5.2f})" for key in names]
+            print(f"{name:>13}{''.join(f'{cell:>17}' for cell in cells)}{value['bytes']:7.1f}")
 
 
 def main(clients: list[int]) -> None:

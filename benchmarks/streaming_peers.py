@@ -1,4 +1,4 @@
-"""The peers of ``streaming.py``, an ASGI application each: they say "tok " as often as the query says."""
+"""The peers of ``streaming.py``, an ASGI application each: they say "tok " as often and as fast as asked."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ HEADERS = [(b"content-type", b"text/event-stream")]
 FRAME = b'data: {"delta": "tok "}\n\n'
 
 
-async def tokens(count):
-    """A model: the loop is given a chance after every token."""
+async def tokens(count, pause):
+    """A model; without a ``pause`` (seconds) the loop is still given a chance after every token."""
     for _ in range(count):
-        await asyncio.sleep(0)
+        await asyncio.sleep(pause)
         yield FRAME
 
 
 async def raw(scope, receive, send):
     """Bare ASGI, one frame and one send a token."""
-    count = int(parse_qs(scope["query_string"])[b"count"][0])
+    query = parse_qs(scope["query_string"])
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-    async for frame in tokens(count):
+    async for frame in tokens(int(query[b"count"][0]), float(query[b"pause"][0])):
         await send({"type": "http.response.body", "body": frame, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
@@ -31,7 +31,9 @@ def starlette():
     from starlette.routing import Route
 
     async def stream(request):
-        return StreamingResponse(tokens(int(request.query_params["count"])), media_type="text/event-stream")
+        query = request.query_params
+        body = tokens(int(query["count"]), float(query["pause"]))
+        return StreamingResponse(body, media_type="text/event-stream")
 
     return Starlette(routes=[Route("/", stream)])
 
@@ -40,7 +42,6 @@ def chatstream():
     """ChatStream 0.3.0 as its makers show it, with its mock model at full speed and its limits lifted."""
     from chatstream import ChatPromptTogetherRedPajamaINCITEChat, ChatStream
     from fastapi import FastAPI
-    from fastsession import FastSessionMiddleware, MemoryStore
 
     app = FastAPI()
     chat = ChatStream(
@@ -51,16 +52,7 @@ def chatstream():
         chat_prompt_clazz=ChatPromptTogetherRedPajamaINCITEChat,
     )
     chat.append_apis(app, {"all": True})
-    app.add_middleware(
-        FastSessionMiddleware,
-        secret_key="a key of the benchmark",
-        store=MemoryStore(),
-        http_only=True,
-        secure=False,
-        max_age=0,
-        session_cookie="chatstream",
-        session_object="chatstream",
-    )
+    chat.append_middlewares(app)
 
     @app.on_event("startup")
     async def startup():

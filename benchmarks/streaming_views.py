@@ -38,12 +38,12 @@ def plain(request):
         )
         conversation.leaf = answer
         conversation.save(update_fields=["leaf"])
-    return StreamingHttpResponse(frames(count), content_type="text/event-stream")
+    return StreamingHttpResponse(frames(count, body["pause"]), content_type="text/event-stream")
 
 
-async def frames(count):
+async def frames(count, pause):
     for _ in range(count):
-        await asyncio.sleep(0)
+        await asyncio.sleep(pause)
         yield b'data: {"delta": "tok "}\n\n'
 
 
