@@ -37,8 +37,8 @@ from django.test.utils import override_settings
 from benchmarks import sessions_memory, sessions_site
 from benchmarks.sessions_site import SIZES, Router
 
-ROUNDS = int(os.environ.get("ROUNDS", "40"))
-REPEATS = int(os.environ.get("REPEATS", "5"))
+ROUNDS = int(os.environ.get("ROUNDS", "30"))
+REPEATS = int(os.environ.get("REPEATS", "10"))
 WANTED = [size for size in SIZES if size in os.environ.get("SIZES", ",".join(SIZES)).split(",")]
 WRITERS = 50
 INSTALL = "pip install --group bench"
