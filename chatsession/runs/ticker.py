@@ -152,6 +152,7 @@ class Ticker:
                 Worker.objects.using(history.database()).filter(token=self.token).delete()
         finally:
             self._writing.release()
+            connections.release()
 
     def _give_up_when_stale(self) -> None:
         if self._age() > stored.LEASE:

@@ -119,6 +119,22 @@ def test_a_process_that_ends_writes_what_is_new_and_gives_up_its_lease(other_pro
     assert not stored.is_held(answer)
 
 
+def test_the_thread_it_leaves_by_keeps_no_connection(other_process):
+    gate, kept = Gate(), []
+    send(gate)
+    gate.written.wait(5)
+
+    def leave() -> None:
+        other_process.leave()
+        kept.append(connections["default"].connection)
+
+    thread = threading.Thread(target=leave)
+    thread.start()
+    thread.join()
+
+    assert kept == [None]
+
+
 def test_a_process_that_has_left_does_not_take_its_lease_back(other_process):
     gate = Gate()
     _, run = send(gate)
