@@ -94,7 +94,7 @@ def test_a_stop_reaches_the_process_that_writes(deaf):
 def test_a_session_that_ends_in_one_process_ends_its_streams_in_the_other(deaf):
     here, there = deaf
     guest = Guest(here)
-    response = guest.send(here, "/stall")
+    response = guest.send(here, "/slow 300")
     assert response.status == 200
 
     guest.open(there, "GET", "/session/flush").close()

@@ -15,7 +15,7 @@ from chatsession.conversations.turns import Ask
 from chatsession.exceptions import TooManyRequests
 from chatsession.models import Conversation, Message
 from chatsession.runs import service, stored
-from chatsession.runs.engine import engine
+from chatsession.runs.engine import Engine, engine
 from chatsession.runs.follow import follow
 from chatsession.runs.seats import Seats
 from tests.runs.test_engine import Backend, Gate
@@ -275,3 +275,18 @@ def test_a_process_that_ends_gives_its_places_back(two):
     here.leave()
 
     assert taken() == 0
+
+
+def test_an_engine_that_leaves_gives_its_places_back(server, limits, settings, monkeypatch):
+    gate, other = Gate(), Engine()
+    monkeypatch.setattr(service, "engine", other)
+    limits(gate, running=1, queued=0)
+    settings.CHATSESSION |= {"REDIS_URL": server.url}
+    _, run = send(1)
+    assert gate.written.wait(5)
+    assert taken() == 1
+
+    other.leave()
+
+    assert taken() == 0
+    run.stop()
