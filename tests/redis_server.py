@@ -78,17 +78,18 @@ class OnRedis:
 
 
 class Server:
-    """A server of the test's own."""
+    """A server of the test's own; it keeps nothing when it stops unless ``options`` say so."""
 
-    def __init__(self):
+    def __init__(self, *options):
         if not shutil.which("redis-server"):
             missing("no redis-server: apt-get install redis-server")
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.options = options
         self.start()
 
     def start(self):
-        command = ["redis-server", "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        command = ["redis-server", "--port", str(self.port), "--save", "", *self.options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         wait_for(self.process, self.port)
 

@@ -6,6 +6,7 @@ over, nothing may be lost, stuck, garbled or doubled. It prints its figures; the
 --server uvicorn|gunicorn, --database sqlite|postgres (TEST_POSTGRES: a server where databases may be made),
 --conversations, --kills, --pace (mean seconds between two kills), --lease (seconds), --seed
 --redis (how often a Redis of the site is killed, empty when it comes back; 0: the site has none)
+--sessions db|redis (in that Redis, which then comes back as it was)
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--server", default="uvicorn", choices=["uvicorn", "gunicorn"])
     parser.add_argument("--database", default="sqlite", choices=["sqlite", "postgres"])
+    parser.add_argument("--sessions", default="db", choices=["db", "redis"])
     for name, default in {"conversations": 50, "kills": 50, "seed": 1, "redis": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     for name, default in {"pace": 3.0, "lease": 5.0}.items():
@@ -155,7 +157,8 @@ def storm_over(url, arguments, log):
     connections.close_all()
     with redis_of(arguments) as redis, hosts.serve(arguments.server, url, arguments.lease, log) as served:
         process, port = served
-        storm = Storm(port, random.Random(arguments.seed))
+        refusals = (409, 429, 503) if arguments.sessions == "redis" else (409, 429)
+        storm = Storm(port, random.Random(arguments.seed), refusals)
         asyncio.run(blow(storm, process, redis, arguments))
     judge(storm)
     connections.close_all()
@@ -168,12 +171,14 @@ def redis_of(arguments):
     if not arguments.redis:
         yield None
         return
-    redis = Server()
-    os.environ["TEST_FAULTS_REDIS"] = redis.url
-    try:
-        yield redis
-    finally:
-        redis.stop()
+    with tempfile.TemporaryDirectory(prefix="chatsession-redis-") as folder:
+        keeping = ["--appendonly", "yes", "--appendfsync", "always", "--dir", folder]
+        redis = Server(*(keeping if arguments.sessions == "redis" else []))
+        os.environ |= {"TEST_FAULTS_REDIS": redis.url, "TEST_FAULTS_SESSIONS": arguments.sessions}
+        try:
+            yield redis
+        finally:
+            redis.stop()
 
 
 def report(storm, arguments, log):

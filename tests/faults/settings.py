@@ -11,6 +11,7 @@ ROOT_URLCONF = "tests.faults.urls"
 CHATSESSION = {**CHATSESSION, "MAX_STREAMS_PER_OWNER": 1000}
 if "TEST_FAULTS_REDIS" in os.environ:
     CHATSESSION |= {"REDIS_URL": os.environ["TEST_FAULTS_REDIS"], "MAX_RUNNING": 10}
+    SESSION_ENGINE = f"chatsession.stores.{os.environ['TEST_FAULTS_SESSIONS']}"
 CHATSESSION["MODELS"] = {
     **CHATSESSION["MODELS"],
     "forgetful": {"BACKEND": "tests.faults.backends.Forgetful", "OPTIONS": {"delay": 0}},

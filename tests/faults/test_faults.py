@@ -13,11 +13,19 @@ from demo_project.steps import lacks_postgres
 pytestmark = pytest.mark.matrix
 
 
-@pytest.mark.parametrize(("server", "database"), [("uvicorn", "sqlite"), ("gunicorn", "postgres")])
-def test_workers_are_killed_and_nothing_is_lost_stuck_garbled_or_doubled(server, database):
+@pytest.mark.parametrize(
+    ("server", "database", "options"),
+    [
+        ("uvicorn", "sqlite", []),
+        ("gunicorn", "postgres", ["--redis", "4"]),
+        ("uvicorn", "sqlite", ["--redis", "4", "--sessions", "redis"]),
+    ],
+    ids=["uvicorn-sqlite", "gunicorn-postgres-redis", "uvicorn-sqlite-sessions-in-redis"],
+)
+def test_servers_are_killed_and_nothing_is_lost_stuck_garbled_or_doubled(server, database, options):
     if database == "postgres" and (lacks := lacks_postgres()):
         (pytest.fail if "CI" in os.environ else pytest.skip)(lacks)
-    storm = ["tests.faults", "--server", server, "--database", database, "--conversations", "12"]
+    storm = ["tests.faults", "--server", server, "--database", database, "--conversations", "12", *options]
     blown = subprocess.run(
         [sys.executable, "-m", *storm, "--kills", "6", "--pace", "2", "--lease", "4"],
         capture_output=True,

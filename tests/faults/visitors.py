@@ -15,10 +15,13 @@ PROMPTS += ["My name is Hanako.", "What is my name?", "/slow 60 日本語で", "
 
 
 class Storm:
-    """What all share: the server, the dice, the figures. ``over`` is set when nothing new is begun."""
+    """What all share: the server, the dice, the figures. ``over`` is set when nothing new is begun.
 
-    def __init__(self, port, dice):
-        self.port, self.dice = port, dice
+    ``refusals`` are what a visitor takes and tries again.
+    """
+
+    def __init__(self, port, dice, refusals):
+        self.port, self.dice, self.refusals = port, dice, refusals
         self.figures = Counter()
         self.readings, self.faults = [], []
         #: (conversation, message ID) -> text, of every send that was answered with 200.
@@ -46,6 +49,8 @@ class Visitor:
             try:
                 async with request(self.storm.port, "GET", "/chat/") as response:
                     await response.read()
+                    if response.status in self.storm.refusals:
+                        raise Broken
                     cookies = SimpleCookie()
                     for line in response.all("set-cookie"):
                         cookies.load(line)
@@ -112,7 +117,7 @@ class Visitor:
         """Whether it makes sense to send again."""
         self.storm.figures[f"HTTP {response.status}"] += 1
         body = await response.read()
-        if response.status not in (409, 429):
+        if response.status not in self.storm.refusals:
             self.storm.faults.append(f"HTTP {response.status}: {body[:200]}")
         return not self.storm.over.is_set()
 
@@ -186,6 +191,7 @@ class Visitor:
                     if response.status in (204, 404):
                         return
                     await response.read()
+                    await asyncio.sleep(0 if response.status == 200 else 0.3)
             except Broken:
                 await asyncio.sleep(0.3)
 
