@@ -116,7 +116,7 @@ class Engine:
     def _ensure_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
-                loop = asyncio.new_event_loop()
+                loop = new_event_loop()
                 thread = threading.Thread(
                     target=_run_loop, args=(loop,), name="chatsession-runs", daemon=True
                 )
@@ -137,6 +137,15 @@ def _send_signals_and_close(run: Run) -> None:
         send_signals(run)
     finally:
         connections.release()
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where it is installed, as servers do: a token costs half there."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 
@@ -53,6 +54,21 @@ def send(backend, text: str = "hello", conversation_id: str = "c", message_id: s
         return service.send(
             Ask(owner="user:1", conversation_id=conversation_id, message_id=message_id, text=text)
         )
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["uvloop", "asyncio"])
+def test_the_loop_is_uvloops_where_it_is_installed(monkeypatch, there):
+    if not there:
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+    engine.reset()
+
+    async def name_of_the_loop(prompt):
+        yield type(asyncio.get_running_loop()).__module__
+
+    _, run = send(Backend(name_of_the_loop))
+
+    assert text_of(run).startswith("uvloop") == there
+    engine.reset()
 
 
 def text_of(source, position: int = 0) -> str:
