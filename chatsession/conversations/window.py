@@ -36,7 +36,7 @@ def window(
     The system prompt is not among them, so that no window can push it out. A failed answer is not shown
     to the model. ``single_turn``: the question alone.
     """
-    if single_turn:
+    if single_turn or question.parent_id is None:
         return Window([("user", text_of(question.parts))], trimmed=False)
     rows = history.branch(conversation, leaf=question.pk, limit=MAX_MESSAGES)
     messages = [
