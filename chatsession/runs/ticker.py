@@ -64,7 +64,7 @@ class Ticker:
             self._wake.set()
 
     def wake(self) -> None:
-        """Write now."""
+        """Write the runs that have ended, now."""
         self._asked = True
         self._wake.set()
 
@@ -92,7 +92,7 @@ class Ticker:
             self._asked = False
             try:
                 try:
-                    self.tick()
+                    self.tick(whole=not woken or self._age() > TICK)
                 finally:
                     self._let_go()
             except (DatabaseError, InterfaceError):
@@ -108,23 +108,27 @@ class Ticker:
         else:
             connections.release()
 
-    def tick(self) -> None:
-        """One round."""
+    def tick(self, *, whole: bool = True) -> None:
+        """One round. If it is not the ``whole``, runs that go on wait for the next one."""
         runs = list(self.live.values())
         with self._writing:
             if not runs or self._left:
                 return
             try:
                 with connections.writing(history.database(), first=True):
-                    renew(self.token)
-                    write_texts(runs, self.token)
+                    if whole:
+                        renew(self.token)
+                        write_texts(runs, self.token)
+                    else:
+                        runs = [run for run in runs if run.ending]
                     ended = [(run, write_end(run, self.token)) for run in runs]
-                    held = stop_flags((run.id for run in runs), self.token)
+                    held = stop_flags((run.id for run in runs), self.token) if whole else {}
             except Exception:
                 for run in runs:
                     run.dirty = True
                 raise
-        self.renewed = time.monotonic()
+        if whole:
+            self.renewed = time.monotonic()
         for run, after_commit in ended:
             after_commit()
             if run.ended.is_set():
