@@ -110,8 +110,8 @@ class Ticker:
 
     def tick(self, *, whole: bool = True) -> None:
         """One round. If it is not the ``whole``, runs that go on wait for the next one."""
-        runs = list(self.live.values())
         with self._writing:
+            runs = [run for run in list(self.live.values()) if whole or run.ending]
             if not runs or self._left:
                 return
             try:
@@ -119,8 +119,6 @@ class Ticker:
                     if whole:
                         renew(self.token)
                         write_texts(runs, self.token)
-                    else:
-                        runs = [run for run in runs if run.ending]
                     ended = [(run, write_end(run, self.token)) for run in runs]
                     held = stop_flags((run.id for run in runs), self.token) if whole else {}
             except Exception:
@@ -131,12 +129,8 @@ class Ticker:
             self.renewed = time.monotonic()
         for run, after_commit in ended:
             after_commit()
-            if run.ended.is_set():
-                pass
-            elif run.id not in held:
-                run.lose()
-            elif held[run.id]:
-                run.stop()
+            if not run.ended.is_set():
+                obey(run, held)
             if run.ended.is_set():
                 self.live.pop(run.id, None)
             if run.outcome is not None:
@@ -199,6 +193,14 @@ def stop_flags(run_ids: Iterable[str], token: str) -> dict[str, bool]:
     rows = Message.objects.using(history.database()).filter(run_id__in=list(run_ids))
     held = rows.filter(lease=token, status__in=ACTIVE)
     return {str(run_id): flag for run_id, flag in held.values_list("run_id", "stop_requested")}
+
+
+def obey(run: Run, held: dict[str, bool]) -> None:
+    """Go by what the database says of a run that goes on: it is no more ours, or is to stop."""
+    if run.id not in held:
+        run.lose()
+    elif held[run.id]:
+        run.stop()
 
 
 def announce(run: Run, outcome: Outcome) -> None:
