@@ -192,7 +192,9 @@ class Bus:
         if tail:
             tail.hear(fields[b"news"])
         elif fields[b"origin"].decode() != self._origin:
-            self._hearers[fields[b"kind"].decode()](fields[b"value"].decode())
+            # A kind may be unknown: not every process has all of the site, or the same version.
+            hearer = self._hearers.get(fields[b"kind"].decode(), _ignore)
+            hearer(fields[b"value"].decode())
 
 
 def news_key() -> str:
@@ -206,6 +208,10 @@ def _news(
     """What streams have behind the IDs that are read: (key, [(ID, fields)]). Waits for it a while."""
     streams: dict[Any, Any] = dict(read)
     return client.xread(streams, block=int(PATIENCE * 1000))  # type: ignore[return-value]
+
+
+def _ignore(_value: str) -> None:
+    pass
 
 
 def _safely(function: Callable[..., T], *args: Any) -> T | None:
