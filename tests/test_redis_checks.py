@@ -22,11 +22,11 @@ def test_the_redis_store_needs_a_url(monkeypatch):
     assert found(SESSION_ENGINE=REDIS, CHATSESSION={"MODELS": FAKE, "REDIS_URL": URL}) == []
 
 
-def test_the_redis_store_needs_its_package():
+def test_redis_needs_its_package():
     options = {"MODELS": FAKE, "REDIS_URL": URL}
     with mock.patch.dict(sys.modules, {"redis": None}):
         assert found(SESSION_ENGINE=REDIS, CHATSESSION=options) == ["E032"]
-        assert chat(REDIS_URL=URL) == []
+        assert found(CHATSESSION=options) == ["E032"]
 
 
 @pytest.mark.parametrize(
