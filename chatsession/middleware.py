@@ -110,14 +110,14 @@ class SessionMiddleware(django_sessions.SessionMiddleware):
     def _session_of(self, request: HttpRequest) -> BaseStore:
         if is_skipped(request):
             return NullSession()
+        store = cast("type[BaseStore]", self.SessionStore)
         value = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-        is_token = value is not None and "." in value
-        session = cast("type[BaseStore]", self.SessionStore)(
-            value if is_token or takes_bare_keys(request) else None
-        )
-        if value is not None and adoption.is_old_key(value):
+        if value is None or "." in value:
+            return store(value)
+        session = store(value if takes_bare_keys(request) else None)
+        if adoption.is_old_key(value):
             session.old_key = value
-        elif value is not None and not is_token and session.session_key is None:
+        elif session.session_key is None:
             session.cause = Cause.BAD_SIGNATURE
         return session
 
