@@ -1,4 +1,4 @@
-"""The steps of ``start.py test`` and ``test-all``: each runs, then one line each tells how it went.
+"""The steps of ``start.py test`` and ``test-all``: each runs, its output is shown, at the end a line each.
 
 What a machine lacks (PostgreSQL, Chromium, another Python) is skipped with a line that says how to get it.
 On CI, where the variable CI is set, it is a failure.
@@ -18,6 +18,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -30,6 +31,8 @@ MARIADB = os.environ.get("TEST_MARIADB", "mysql://root@127.0.0.1:3306")
 PAIRS = [("3.11", "5.2"), ("3.12", "6.1"), ("3.13", "6.1")]
 QUICK = "not server and not browser and not matrix"
 CLIENTS = ROOT / "tests" / "clients"
+#: Test steps that run at the same time.
+AT_ONCE = 2
 #: They touch neither sessions nor tables, or have a database of their own, so that once is enough.
 APART = ["backends", "protocols", "test_rendering.py", "test_chat_command.py"]
 ONCE = [f"--ignore=tests/{name}" for name in APART]
@@ -138,28 +141,32 @@ def static_steps() -> Iterator[Step]:
     yield Step("migrations", makemigrations, {"TEST_DATABASE_URL": "sqlite:///:memory:"})
 
 
+def packages() -> Iterator[Step]:
+    if not client_packages_are_there():
+        yield Step("npm packages", ["npm", "ci", "--prefix", CLIENTS], lacks=lacks_npm())
+
+
 def test_steps() -> Iterator[Step]:
     def pytest(name: str, *options: str, lacks: str = "", **variables: str) -> Step:
         return Step(f"tests: {name}", [BIN / "pytest", "-m", *options], variables, lacks)
 
-    if not client_packages_are_there():
-        yield Step("npm packages", ["npm", "ci", "--prefix", CLIENTS], lacks=lacks_npm())
     # A database name of the checkout's own: two checkouts may be tested at the same time.
     database = f"{POSTGRES}/chatsession_{zlib.crc32(str(ROOT).encode())}"
+    # The longest first, so that both hands are done at about the same time.
+    yield pytest("Chromium", "browser", lacks=lacks_chromium())
     yield pytest("SQLite", QUICK)
-    yield pytest("memory store", QUICK, *ON_STORE, TEST_STORE="memory")
+    yield pytest("servers", "server and not browser and not matrix")
+    yield pytest("PostgreSQL", QUICK, *ON_SQL, lacks=lacks_postgres(), TEST_DATABASE_URL=database)
     marked = "not browser and not matrix"
     yield pytest("Redis store", marked, *ON_STORE, lacks=lacks_redis(), TEST_STORE="redis")
-    yield pytest("PostgreSQL", QUICK, *ON_SQL, lacks=lacks_postgres(), TEST_DATABASE_URL=database)
-    yield pytest("servers", "server and not browser and not matrix")
-    yield pytest("Chromium", "browser", lacks=lacks_chromium())
+    yield pytest("memory store", QUICK, *ON_STORE, TEST_STORE="memory")
 
 
 def matrix_steps() -> Iterator[Step]:
     """What takes too long for every commit: faults, hosts, others' packages, the wheel, more servers."""
     yield Step("tests: matrix", [BIN / "pytest", "-m", "matrix"], lacks=lacks_postgres())
     once = [BIN / "pytest", "-m", QUICK, *ONCE]
-    name = f"chatsession_{zlib.crc32(str(ROOT).encode())}"
+    name = f"chatsession_{zlib.crc32(str(ROOT).encode())}_all"
     for server, lacks in ((POSTGRES, lacks_postgres()), (MARIADB, lacks_mariadb())):
         scheme = server.partition(":")[0]
         yield Step(f"tests: all on {scheme}", once, {"TEST_DATABASE_URL": f"{server}/{name}"}, lacks)
@@ -193,18 +200,24 @@ def run(step: Step) -> tuple[str, bool]:
     if step.lacks:
         failed = bool(os.environ.get("CI"))
         return f"{'FAILED' if failed else 'skipped'}  {step.name}: {step.lacks}", failed
-    print(f"\n=== {step.name}", flush=True)
     start = time.monotonic()
     command = [str(part) for part in step.command]
-    failed = subprocess.run(command, cwd=ROOT, env=os.environ | step.variables).returncode != 0
-    return f"{'FAILED' if failed else 'ok'}  {step.name}  {time.monotonic() - start:.1f} s", failed
+    # Kept until it is done: two of them run at the same time.
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | step.variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    took, failed = time.monotonic() - start, done.returncode != 0
+    sys.stdout.write(f"\n=== {step.name}\n{done.stdout.decode(errors='replace')}")
+    sys.stdout.flush()
+    return f"{'FAILED' if failed else 'ok'}  {step.name}  {took:.1f} s", failed
 
 
 def main(everything: bool) -> int:
-    steps = [] if os.environ.get("DJANGO") else list(static_steps())
-    steps += test_steps()
-    steps += [*matrix_steps(), *pair_steps()] if everything else []
-    outcomes = [run(step) for step in steps]
+    first = [*([] if os.environ.get("DJANGO") else static_steps()), *packages()]
+    outcomes = [run(step) for step in first]
+    with ThreadPoolExecutor(AT_ONCE) as hands:
+        outcomes += hands.map(run, [*test_steps(), *(matrix_steps() if everything else [])])
+    outcomes += [run(step) for step in (pair_steps() if everything else [])]
     print("\n" + "\n".join(line for line, _ in outcomes))
     return int(any(failed for _, failed in outcomes))
 

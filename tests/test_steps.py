@@ -50,6 +50,7 @@ def test_on_ci_nothing_may_be_lacking(monkeypatch):
 @pytest.mark.parametrize(("scripts", "status"), [(["", ""], 0), (["raise SystemExit(3)", ""], 1)])
 def test_one_failure_fails_it_all(monkeypatch, capfd, scripts, status):
     monkeypatch.setattr(steps, "static_steps", lambda: map(step, scripts))
+    monkeypatch.setattr(steps, "packages", list)
     monkeypatch.setattr(steps, "test_steps", list)
     monkeypatch.delenv("DJANGO", raising=False)
     assert steps.main(everything=False) == status
@@ -83,5 +84,5 @@ def test_clients_are_installed_unless_they_are_what_the_lock_wants(clients, vers
     assert not steps.client_packages_are_there()
     clients.write_text(f'{{"packages": {{"node_modules/ai": {{"version": "{version}"}}}}}}')
     assert steps.client_packages_are_there() is there
-    names = [found.name for found in steps.test_steps()]
+    names = [found.name for found in steps.packages()]
     assert ("npm packages" in names) is not there
