@@ -25,6 +25,8 @@ PREFIX = "chatsession"
 CONNECT_TIMEOUT, TIMEOUT = 1, 2
 #: Connections of each client; who finds none free waits for ``TIMEOUT``.
 MAX_CONNECTIONS = 50
+#: Bytes read in one go: a session with a long history comes whole, and need not be put together.
+READ_SIZE = 131_072
 
 _async_clients: dict[tuple[asyncio.AbstractEventLoop, str], redis.asyncio.Redis] = {}
 # Nothing else refers to what is suspended in _closing().
@@ -77,6 +79,7 @@ def _options() -> dict[str, Any]:
         "socket_connect_timeout": CONNECT_TIMEOUT,
         "socket_timeout": TIMEOUT,
         "socket_keepalive": True,
+        "socket_read_size": READ_SIZE,
         "protocol": 2,
     }
 

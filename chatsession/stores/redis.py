@@ -74,7 +74,7 @@ def records(operation: str, asked: Collection[str]) -> Iterator[Record]:
     words = [*map(wire.to_bytes, asked)]
     for start in range(0, len(words), BATCH):
         batch = words[start : start + BATCH]
-        yield from map(wire.from_row, do(operation, len(batch), *batch))
+        yield from map(wire.from_facts, do(operation, len(batch), *batch))
 
 
 class SessionStore(BaseStore):
@@ -169,7 +169,7 @@ class SessionStore(BaseStore):
             words = (int(user_id is not None), wire.to_bytes(user_id), start, start + BATCH - 1)
             scanned, rows = do("page", *words)
             start += len(rows)
-            yield from (record for record in map(wire.from_row, rows) if not has_expired(record, now))
+            yield from (record for record in map(wire.from_facts, rows) if not has_expired(record, now))
 
     @classmethod
     def list(
@@ -241,5 +241,5 @@ def applied(answer: Any, record: Record, change: Change, stamp: Stamp) -> Record
     return wire.to_record(dict(zip(answer[::2], answer[1::2], strict=True)))
 
 
-def ended(row: Any) -> SessionInfo | None:
-    return wire.from_row(row).info() if row else None
+def ended(facts: Any) -> SessionInfo | None:
+    return wire.from_facts(facts).info() if facts else None

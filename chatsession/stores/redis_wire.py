@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -24,11 +25,6 @@ from chatsession.stores.records import (
 Words: TypeAlias = "list[bytes | int]"
 Fields: TypeAlias = Mapping[bytes, bytes]
 
-#: As in the script.
-FACTS = (
-    *(b"handle", b"user", b"guest", b"created", b"seen", b"expires", b"login", b"agent", b"ip"),
-    *(b"version", b"generation", b"size"),
-)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -45,7 +41,7 @@ def to_number(moment: datetime) -> int:
     return round(moment.timestamp() * 1_000_000)
 
 
-def to_moment(stored: bytes) -> datetime:
+def to_moment(stored: str) -> datetime:
     moment = EPOCH + timedelta(microseconds=int(stored))
     return moment if settings.USE_TZ else make_naive(moment, get_default_timezone())
 
@@ -64,15 +60,21 @@ def pairs(data: Mapping[str, bytes]) -> Words:
 
 
 def to_insert(record: Record) -> Words:
-    moments = (record.created_at, record.last_seen_at, record.expires_at)
-    return [
-        *map(to_bytes, (record.handle, record.user_id, record.guest)),
-        *map(to_number, moments),
-        optional(record.login_at),
-        *map(to_bytes, record.client),
-        *(record.version, record.generation, size_of(record.data)),
-        *pairs(record.data),
-    ]
+    facts = {
+        "handle": record.handle,
+        "user": record.user_id or "",
+        "guest": record.guest or "",
+        "created": str(to_number(record.created_at)),
+        "seen": str(to_number(record.last_seen_at)),
+        "expires": str(to_number(record.expires_at)),
+        "login": str(to_number(record.login_at)) if record.login_at else "",
+        "agent": record.client.user_agent,
+        "ip": record.client.ip,
+        "version": str(record.version),
+        "generation": str(record.generation),
+        "size": str(size_of(record.data)),
+    }
+    return [to_bytes(json.dumps(facts, ensure_ascii=False)), *pairs(record.data)]
 
 
 def to_apply(record: Record, change: Change, stamp: Stamp) -> Words:
@@ -98,20 +100,21 @@ def to_touch(stamp: Stamp) -> Words:
 
 def to_record(fields: Fields) -> Record:
     """Of the whole hash, or of its facts alone."""
+    facts = json.loads(to_text(fields[b"facts"]))
     return Record(
-        handle=to_text(fields[b"handle"]),
+        handle=facts["handle"],
         data={to_text(name[2:]): value for name, value in fields.items() if name.startswith(b"v:")},
-        created_at=to_moment(fields[b"created"]),
-        last_seen_at=to_moment(fields[b"seen"]),
-        expires_at=to_moment(fields[b"expires"]),
-        version=int(fields[b"version"]),
-        generation=int(fields[b"generation"]),
-        user_id=to_text(fields[b"user"]) or None,
-        client=Client(to_text(fields[b"agent"]), to_text(fields[b"ip"])),
-        login_at=to_moment(fields[b"login"]) if fields[b"login"] else None,
-        guest=to_text(fields[b"guest"]) or None,
+        created_at=to_moment(facts["created"]),
+        last_seen_at=to_moment(facts["seen"]),
+        expires_at=to_moment(facts["expires"]),
+        version=int(facts["version"]),
+        generation=int(facts["generation"]),
+        user_id=facts["user"] or None,
+        client=Client(facts["agent"], facts["ip"]),
+        login_at=to_moment(facts["login"]) if facts["login"] else None,
+        guest=facts["guest"] or None,
     )
 
 
-def from_row(row: Iterable[bytes]) -> Record:
-    return to_record(dict(zip(FACTS, row, strict=True)))
+def from_facts(stored: bytes) -> Record:
+    return to_record({b"facts": stored})

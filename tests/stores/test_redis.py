@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from datetime import timedelta
 from unittest import mock
@@ -49,7 +50,8 @@ class KeyTests(OnRedis, SimpleTestCase):
     def test_a_session_is_a_hash_that_leads_to_no_key(self):
         session = saved(a=1, _auth_user_id="7", _chatsession_guest="g")
         found = redis.client().hgetall(name_of(session))
-        assert (found[b"v:a"], found[b"user"], found[b"guest"]) == (b"1", b"7", b"g")
+        facts = json.loads(found[b"facts"])
+        assert (found[b"v:a"], facts["user"], facts["guest"]) == (b"1", "7", "g")
         everything = repr([found, keys()])
         assert session.handle in everything
         assert session.session_key not in everything
