@@ -13,8 +13,11 @@ import pytest
 import redis
 
 from demo_project.start import ROOT, is_free
+from demo_project.steps import lacks_postgres
 from tests import redis_server
+from tests.faults.__main__ import database
 from tests.processes import ask, free_port, request, serving
+from tests.test_hosts import Guest, read
 
 pytestmark = pytest.mark.server
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
@@ -46,6 +49,11 @@ def clone(tmp_path, monkeypatch):
 def run(clone, command, port, **variables):
     """The command, whose environment holds the variables and nothing of the tests'."""
     return serving([sys.executable, *command], port, env=ENVIRONMENT | variables, cwd=clone)
+
+
+def migrate(clone, **variables):
+    command = [sys.executable, "demo_project/manage.py", "migrate", "--verbosity", "0"]
+    subprocess.run(command, cwd=clone, env=ENVIRONMENT | variables, check=True)
 
 
 def demo(clone, port, **variables):
@@ -120,10 +128,31 @@ def test_a_url_of_redis_puts_the_sessions_there(clone):
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_other_servers_serve_it_too(clone, server):
-    migrate = [sys.executable, "demo_project/manage.py", "migrate", "--verbosity", "0"]
-    subprocess.run(migrate, cwd=clone, env=ENVIRONMENT, check=True)
+    migrate(clone)
     port = free_port()
     with run(clone, SERVERS[server].format(port).split(), port):
         assert ask(port, "/echo Hello, you!") == "Hello, you!"
         stylesheet = re.search('/static/[^"]*\\.css', request(port, "GET", "/chat/").text)[0]
         assert request(port, "GET", stylesheet).headers["Content-Type"] == "text/css"
+
+
+@pytest.mark.matrix
+def test_two_processes_on_postgresql_and_redis_by_the_environment_alone(clone, tmp_path):
+    if lacks := lacks_postgres():
+        redis_server.missing(lacks)
+    redis_server.clean(url := redis_server.needed())
+    here, there = free_port(), free_port()
+    with database("postgres", tmp_path) as database_url, redis.Redis.from_url(url) as connection:
+        variables = {"DATABASE_URL": database_url, "REDIS_URL": url}
+        migrate(clone, **variables)
+        with (
+            run(clone, SERVERS["uvicorn"].format(here).split(), here, **variables),
+            run(clone, SERVERS["uvicorn"].format(there).split(), there, **variables),
+        ):
+            guest = Guest(here)
+            first = guest.send(here, "/slow 100")
+            followed = read(guest.follow(there))
+            assert followed.end == "finish"
+            assert followed.text == read(first).text
+            kinds = {key.split(b":")[1] for key in connection.scan_iter("chatsession:*")}
+            assert {b"session", b"run"} <= kinds  # the sessions are there, and the answer came that way
