@@ -162,6 +162,7 @@ def lines(aliases: list[str]) -> Iterator[Line]:
         importlib.import_module(f"{OURS}.stores.redis")
         if with_redis:
             yield from site("chatsession redis", f"{OURS}.stores.redis", OURS)
+            yield from site("bare GET, Redis", "", "", ("redis", None))
     yield from site("chatsession memory", f"{OURS}.stores.memory", OURS)
     with missing(f"FastSession and starsessions: {INSTALL}"):
         for name, app in importlib.import_module("benchmarks.sessions_peers").apps().items():
@@ -293,15 +294,19 @@ class Bench:
 
 
 def bare_row(alias: str, size: int) -> str:
-    """A row as our store has them, for a query that knows of no session."""
+    """A row as our store has them, or a value in Redis, for a query that knows of no session."""
     import json
 
     from django.utils import timezone
 
     from chatsession.models import Session
+    from chatsession.redis import client
 
     now, data = timezone.now(), json.dumps(sessions_site.history(size)).encode()
     key = f"bare{size}"
+    if alias == "redis":
+        client().set(key, data, ex=3600)
+        return key
     Session.objects.using(alias).create(
         key_hash=key, data=data, created_at=now, last_seen_at=now, expires_at=now
     )
