@@ -26,31 +26,48 @@ KEY = "chatsession.handoff"
 
 
 class Handoff:
-    """What a view leaves to be streamed once Django is through with its request."""
+    """One request's way through Django, and what its view leaves to be streamed afterwards."""
 
-    def __init__(self, send: Send, leave: Callable[[], None]) -> None:
+    def __init__(self, receive: Receive, send: Send, places: asyncio.Semaphore) -> None:
         #: Set by a view whose response may turn out to be a stream of ours.
         self.is_expected = False
         #: Set where the body of that very response is sent, and not of one that replaced it.
         self.body: AsyncGenerator[bytes] | None = None
-        self._send = send
-        self._leave = [leave]
+        #: Whether the client has left: some servers tell it once.
+        self.is_gone = False
+        self._receive, self._send, self._places = receive, send, places
+        self._has_place = False
         self._start: Message | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the start of an expected stream is held: who reads its body now is the server."""
+        return self._start is not None
+
+    async def receive(self) -> Message:
+        """What Django gets of the request. Once it is whole it needs a place: a slow client takes none."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self.is_gone = True
+        elif not message.get("more_body"):
+            await self._places.acquire()
+            self._has_place = True
+        return message
 
     async def send(self, message: Message) -> None:
         """What Django sends; the start of an expected stream waits until it is known what follows."""
         if self.is_expected and message["type"] == "http.response.start":
             self._start = message
         elif self.body is None:
-            if message.get("more_body"):
-                self.leave()
+            self.leave()
             await self._send_start()
             await self._send(message)
 
     def leave(self) -> None:
-        """Make place for another request, once."""
-        while self._leave:
-            self._leave.pop()()
+        """Make place for another request: this one has its answer."""
+        if self._has_place:
+            self._has_place = False
+            self._places.release()
 
     async def stream(self, body: AsyncGenerator[bytes]) -> None:
         """Send the whole response."""
@@ -73,8 +90,8 @@ class StreamHandoff:
     """
 
     def __init__(self, application: Application, concurrency: int = CONCURRENCY) -> None:
-        """``concurrency``: most requests inside Django at once, each with a thread and perhaps a database
-        connection of its own; the next ones wait. A response that streams does not count."""
+        """``concurrency``: most requests inside Django at once, from their last byte to the first of their
+        response, each with a thread and perhaps a database connection of its own; the next ones wait."""
         self.application = application
         self.places = asyncio.Semaphore(concurrency)
 
@@ -84,13 +101,12 @@ class StreamHandoff:
         elif scope["type"] != "http":
             await self.application(scope, receive, send)
         else:
-            await self.places.acquire()
-            handoff = Handoff(send, self.places.release)
+            handoff = Handoff(receive, send, self.places)
             try:
-                await self.application({**scope, KEY: handoff}, receive, handoff.send)
+                await self.application({**scope, KEY: handoff}, handoff.receive, handoff.send)
             finally:
                 handoff.leave()
-            if handoff.body is not None:
+            if handoff.body is not None and not handoff.is_gone:
                 await until_gone(handoff.stream(handoff.body), receive)
 
 
@@ -123,4 +139,5 @@ async def live(receive: Receive, send: Send) -> None:
             from chatsession.runs.engine import engine
 
             await asyncio.to_thread(engine.leave)
+            engine.reset()  # for a process that lives on
         await send({"type": f"{message['type']}.complete"})

@@ -20,7 +20,7 @@ from django.test import AsyncClient, TransactionTestCase, override_settings
 from django.utils.decorators import sync_and_async_middleware
 
 from chatsession import signing
-from chatsession.asgi import StreamHandoff
+from chatsession.asgi import KEY, StreamHandoff
 from chatsession.models import Message, Worker
 from chatsession.runs.engine import engine
 from chatsession.runs.follow import Lost
@@ -39,6 +39,19 @@ def replacing(get_response):
     async def middleware(request):
         response = await get_response(request)
         return HttpResponse("something else") if request.path == "/chat/api/chat" else response
+
+    return middleware
+
+
+@sync_and_async_middleware
+def joining(get_response):
+    """A site's middleware that puts a streamed body together."""
+
+    async def middleware(request):
+        response = await get_response(request)
+        if request.path != "/chat/api/chat":
+            return response
+        return HttpResponse(b"".join([chunk async for chunk in response]))
 
     return middleware
 
@@ -216,25 +229,60 @@ class StreamHandoffTests(TransactionTestCase):
         inside, go_on = [], asyncio.Event()
 
         async def django(scope, receive, send):
+            await receive()
             inside.append(scope["path"])
-            if scope["path"] == "/stream":
+            if scope["path"] == "/answered":
                 await send({"type": "http.response.start", "status": 200})
-                await send({"type": "http.response.body", "body": b"x", "more_body": True})
             await go_on.wait()
 
+        async def uploading():
+            await go_on.wait()
+            return {"type": "http.request"}
+
         application = StreamHandoff(django, concurrency=1)
-        tasks = [
-            asyncio.create_task(
-                application({"type": "http", "path": path}, mock.AsyncMock(), mock.AsyncMock())
-            )
-            for path in ("/stream", "/first", "/second")
-        ]
+
+        def request(path, receive):
+            return asyncio.create_task(application({"type": "http", "path": path}, receive, mock.AsyncMock()))
+
+        whole = mock.AsyncMock(return_value={"type": "http.request"})
+        tasks = [request("/slow", uploading), *(request(path, whole) for path in ("/answered", "/1", "/2"))]
         for _ in range(5):
             await asyncio.sleep(0)
-        assert inside == ["/stream", "/first"]  # a stream holds no place, the first request the only one
+        assert inside == ["/answered", "/1"]  # who uploads or has the answer holds no place
         go_on.set()
         await asyncio.gather(*tasks)
-        assert inside == ["/stream", "/first", "/second"]
+        assert inside[2:] == ["/2", "/slow"]
+
+    async def test_a_middleware_that_reads_the_stream_gets_it_all(self):
+        self.go_on.set()
+        with override_settings(MIDDLEWARE=[*settings.MIDDLEWARE, f"{__name__}.joining"]):
+            async with self.posted() as (_, wire):
+                start = await wire.receive_output(PATIENCE)
+                body = await self.read(wire)
+        assert dict(start["headers"])[b"Content-Length"] == str(len(body)).encode()
+        assert b" second" in body
+
+    async def test_a_client_that_leaves_at_the_hand_off_is_not_streamed_to(self):
+        messages, sent = iter([{"type": "http.request"}, {"type": "http.disconnect"}]), mock.AsyncMock()
+
+        async def receive():
+            """As hypercorn and daphne do: what is told once is not told again."""
+            return next(messages, None) or await asyncio.Event().wait()
+
+        async def endless():
+            await asyncio.Event().wait()
+            yield b""
+
+        async def django(scope, receive, send):
+            await receive()
+            scope[KEY].is_expected = True
+            await send({"type": "http.response.start", "status": 200})
+            scope[KEY].body = endless()
+            await receive()
+
+        async with asyncio.timeout(PATIENCE):
+            await StreamHandoff(django)({"type": "http"}, receive, sent)
+        sent.assert_not_awaited()
 
     async def test_the_servers_shutdown_gives_the_lease_up(self):
         async with self.posted() as (_, wire):
