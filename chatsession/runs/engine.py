@@ -16,7 +16,10 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+
 from chatsession import connections
+from chatsession.backends.base import is_async
 from chatsession.bus import bus
 from chatsession.conversations import history
 from chatsession.models import Message
@@ -71,7 +74,7 @@ class Engine:
                 return run
         except RuntimeError:
             logger.warning("No thread can be started here: answers are written inside their requests")
-            self.inline = True
+            self.inline = self._loop is None
         self._run_inline(run, backend, prompt, place)
         return run
 
@@ -81,8 +84,14 @@ class Engine:
         run.attach(asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context()))
 
     async def _run(self, run: Run, backend: Backend, prompt: Prompt, place: Place) -> None:
-        await produce(run, backend, prompt, partial(self.seats.sit, place))
-        self.ticker.wake()
+        try:
+            # A thread of its own for an async backend's queries: nobody closes those of asgiref's common one.
+            async with ThreadSensitiveContext():
+                await produce(run, backend, prompt, partial(self.seats.sit, place))
+                if is_async(backend):
+                    await sync_to_async(connections.release)()
+        finally:
+            self.ticker.wake()
 
     def _run_inline(self, run: Run, backend: Backend, prompt: Prompt, place: Place) -> None:
         try:

@@ -11,10 +11,13 @@ timer runs once in 15 seconds however often it is woken.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
@@ -78,7 +81,7 @@ class Reader:
             raise Lost
         batch = self.source.events_after(self.position)
         changed, self.place = self.source.place != self.place, self.source.place
-        if changed and self.place:
+        if changed and self.place and not (batch and batch[-1].kind == "end"):
             batch.append(Event(batch[-1].position if batch else self.position, "queue", self.place))
         if batch:
             self.position, self.finished = batch[-1].position, batch[-1].kind == "end"
@@ -152,11 +155,22 @@ async def afollow(source: Source, position: int, cut: Cut | None = None) -> Asyn
             if pause := reader.pause(bell.relay.interval):
                 await asyncio.sleep(pause)
             if reader.source.poll:
-                source = await sync_to_async(reader.source.refresh, thread_sensitive=False)()
+                look = sync_to_async(reader.source.refresh, thread_sensitive=False, executor=looks())
+                source = await look()
                 reader.go_on_at(source, bell.ring)
     finally:
         bell.silence()
         reader.source.unsubscribe(bell.ring)
+
+
+@cache
+def looks() -> ThreadPoolExecutor:
+    """The threads that read rows; not the loop's own, where a slow database would hold up who renders."""
+    return ThreadPoolExecutor(4, thread_name_prefix="chatsession-look")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=looks.cache_clear)
 
 
 class Relay:

@@ -39,7 +39,7 @@ async def produce(run: Run, backend: Backend, prompt: Prompt, sit: Sit | None) -
         except BackendError as refused:
             logger.warning("Run %s: %s (%r)", run.id, refused.message, refused.__cause__)
             status, error = Message.Status.ERROR, str(refused.message)
-        except Exception:
+        except (Exception, SystemExit):
             logger.exception("Run %s failed (request %s)", run.id, run.message.request_id)
             status, error = Message.Status.ERROR, _("The answer failed. Please try again.")
         else:
@@ -104,7 +104,7 @@ async def in_thread(function: Callable[[], Any], slot: Slot) -> Any:
         try:
             outcome = (future.set_result, context.run(function))
         except BaseException as error:
-            outcome = (future.set_exception, error)
+            outcome = (future.set_exception, as_failure(error))
         finally:
             connections.release()
             slot.drop()
@@ -112,5 +112,18 @@ async def in_thread(function: Callable[[], Any], slot: Slot) -> Any:
             loop.call_soon_threadsafe(deliver, *outcome)
 
     slot.hold()
-    threading.Thread(target=target, name="chatsession-backend", daemon=True).start()
+    try:
+        threading.Thread(target=target, name="chatsession-backend", daemon=True).start()
+    except RuntimeError:  # there is none to be had
+        slot.drop()
+        raise
     return await future
+
+
+def as_failure(error: BaseException) -> Exception:
+    """What a loop can be told: a future takes no StopIteration, and SystemExit would end the loop."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    failure = RuntimeError(f"The backend raised {error!r}")
+    failure.__cause__ = error
+    return failure

@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import connections
 from django.test import override_settings
 
@@ -16,7 +17,7 @@ from chatsession.conversations.turns import Ask
 from chatsession.models import Conversation, Message, Worker
 from chatsession.runs import recovery, service, stored
 from chatsession.runs.engine import engine
-from chatsession.runs.follow import afollow, follow
+from chatsession.runs.follow import Reader, afollow, follow
 from chatsession.runs.log import Outcome
 from chatsession.signals import run_finished, run_started
 
@@ -54,6 +55,69 @@ def send(backend, text: str = "hello", conversation_id: str = "c", message_id: s
         return service.send(
             Ask(owner="user:1", conversation_id=conversation_id, message_id=message_id, text=text)
         )
+
+
+def exits(prompt):
+    raise SystemExit(3)
+
+
+async def exits_async(prompt):
+    raise SystemExit(3)
+    yield
+
+
+def stops(prompt):
+    return next(iter(()))
+
+
+@pytest.mark.parametrize("backend", [exits, exits_async, stops])
+def test_a_backend_that_wants_to_end_more_than_itself_ends_its_answer_alone(backend):
+    _, run = send(Backend(backend))
+    assert run.ended.wait(5)
+    assert run.outcome.status == "error"
+
+    _, run = send(Backend(lambda prompt: "goes on"), conversation_id="c2")
+    assert text_of(run) == "goes on"
+
+
+def test_a_seat_is_free_again_where_no_thread_can_be_had(monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    assert text_of(send(Backend(lambda prompt: "there are"), conversation_id="c0")[1]) == "there are"
+    monkeypatch.setattr("chatsession.runs.produce.threading.Thread.start", refuse)
+    _, run = send(Backend(lambda prompt: "never"))
+    monkeypatch.undo()
+    assert run.ended.wait(5)
+    deadline = time.monotonic() + 5
+    while engine.seats._places and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not engine.seats._places
+
+
+def test_an_async_backend_leaves_no_connection_behind():
+    used = []
+
+    async def counts(prompt):
+        yield str(await Message.objects.acount())
+        used.append(await sync_to_async(lambda: connections["default"])())
+
+    _, run = send(Backend(counts))
+    assert text_of(run) == "2"
+    assert run.ended.wait(5)
+    assert used[0].connection is None
+
+
+def test_an_end_is_the_last_event_though_the_place_in_the_queue_changes():
+    _, run = send(Gate())
+    reader = Reader(run, 0)
+    run.place = 2
+    reader.take()
+    run.place = 1
+    run.end(Outcome("stopped", {}))
+
+    assert reader.take()[-1].kind == "end"
+    assert reader.finished
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["uvloop", "asyncio"])
