@@ -74,3 +74,13 @@ class ReadersTests(TransactionTestCase):
         async with asyncio.timeout(PATIENCE):
             assert b"[DONE]" not in b"".join([chunk async for chunk in chunks])
         await sync_to_async(self.assertRunGoesOn)()
+
+    def test_a_head_request_waits_for_nothing(self):
+        client = Client()
+        client.post("/chat/api/chat", BODY, content_type="application/json").close()
+
+        response = client.head("/chat/api/chat/c/stream")
+
+        assert (response.status_code, response.streaming) == (200, False)
+        assert response["Content-Type"].startswith("text/event-stream")
+        self.assertRunGoesOn()

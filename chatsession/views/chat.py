@@ -11,6 +11,7 @@ from chatsession.conversations.turns import Ask
 from chatsession.exceptions import InvalidRequest, NotFound, PermissionDenied
 from chatsession.forms import ChatForm, StopForm
 from chatsession.models import Message
+from chatsession.protocols import ui_stream
 from chatsession.protocols.ui_stream import parse_event_id
 from chatsession.runs import service
 from chatsession.runs.log import follows
@@ -138,6 +139,8 @@ def get_stream(request: HttpRequest, public_id: str) -> HttpResponseBase:
     if not is_known(source, position):
         # A worker that died had sent more than it had stored: begin again, under the same message ID.
         position = 0
+    if request.method == "HEAD":
+        return HttpResponse(content_type=ui_stream.CONTENT_TYPE, headers=ui_stream.HEADERS)
     with open_stream(owner_of(request) or "") as place:
         return stream(request, message, parent_of(message), source, position, place)
 
