@@ -142,17 +142,17 @@ class Mirror:
         """See ``Run.subscribe()``. The first one makes the run be broadcast."""
         with self._lock:
             is_first, self._wakers = not self._wakers, self._wakers | {wake}
+            if is_first:
+                bus.follow(self)
         if is_first:
-            bus.follow(self)
             self._ask()
 
     def unsubscribe(self, wake: Callable[[], None]) -> None:
         """Forget a reader."""
         with self._lock:
             self._wakers = self._wakers - {wake}
-            is_last = not self._wakers
-        if is_last:
-            bus.unfollow(self)
+            if not self._wakers:  # under the lock: the next reader must not be unfollowed with the last one
+                bus.unfollow(self)
 
 
 _mirrors: WeakValueDictionary[str, Mirror] = WeakValueDictionary()

@@ -175,6 +175,25 @@ def test_a_reader_in_another_process_does_not_keep_a_run_from_ending_with_its_la
     assert gate.closed.wait(5)
 
 
+def test_a_reader_that_comes_while_the_last_one_leaves_is_not_forgotten(server, gate, monkeypatch):
+    run, copy = begin(gate)
+    leaver = broadcast_to(copy, run)
+    assert eventually(lambda: copy.poll is None)
+    comer, unfollow = threading.Thread(target=copy.subscribe, args=[lambda: None]), bus.unfollow
+
+    def unfollow_late(tail):
+        comer.start()
+        comer.join(0.2)
+        unfollow(tail)
+
+    monkeypatch.setattr(bus, "unfollow", unfollow_late)
+    copy.unsubscribe(leaver.set)
+    comer.join()
+
+    monkeypatch.setattr(mirror, "SILENCE", 0)
+    assert eventually(lambda: copy.poll)
+
+
 def test_the_readers_of_a_process_share_a_mirror(server, gate):
     begin(gate)
     message = stored_answer()
