@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 #: Seconds of silence after which a run says that it is still being written.
 BEAT = 1.0
-#: Entries that a stream keeps, about, and the seconds after the last one when it is gone. Who has missed more
-#: than these is sent everything again.
+#: Entries that a stream keeps, about, behind the last one that has everything, and the seconds after the last
+#: one when it is gone. Who has missed more than these is sent everything again.
 KEPT, EXPIRY = 200, 60
 
 
@@ -99,6 +99,8 @@ def _send(news: list[tuple[Sent, dict[str, Any]]], client: Redis) -> list[Any]:
     pipeline = client.pipeline(transaction=False)
     for sent, entry in news:
         key = stream_key(sent.run.id)
-        pipeline.xadd(key, {"news": json.dumps(entry)}, maxlen=KEPT)
+        is_whole = entry["behind"] == (0, 0)  # supersedes all before it
+        kept = 1 if is_whole else KEPT
+        pipeline.xadd(key, {"news": json.dumps(entry)}, maxlen=kept, approximate=not is_whole)
         pipeline.expire(key, EXPIRY)
     return pipeline.execute()

@@ -194,6 +194,28 @@ def test_a_reader_that_comes_while_the_last_one_leaves_is_not_forgotten(server, 
     assert eventually(lambda: copy.poll)
 
 
+def test_an_answer_that_is_asked_for_again_and_again_is_kept_once(server, gate):
+    run, copy = begin(gate)
+    sender, key = broadcast.Broadcast(engine.live), broadcast.stream_key(run.id)
+    sender.begin(run.id)
+    sender.go_round()
+    [(seen, _)] = redis.client().xrange(key)
+
+    for _ in range(3):
+        sender.begin(run.id)
+        sender.go_round()
+
+    assert redis.client().xlen(key) == 1
+    gate.open.set()
+    assert run.ended.wait(5)
+    sender.go_round()
+    [(_, entries)] = redis.client().xread({key: seen})
+    assert len(entries) == 2
+    for _, fields in entries:
+        copy.hear(fields[b"news"])
+    assert text_so_far(copy) == "first second"
+
+
 def test_the_readers_of_a_process_share_a_mirror(server, gate):
     begin(gate)
     message = stored_answer()
