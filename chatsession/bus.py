@@ -68,6 +68,7 @@ class Bus:
         self._lock = threading.Lock()
         self._bell = threading.Event()
         self.is_away = False
+        self._is_refused = False
         self._ask_again = 0.0
 
     def on(self, kind: str, hearer: Callable[[str], None]) -> None:
@@ -114,23 +115,28 @@ class Bus:
         with self._lock:
             self._tails.discard(tail)
 
-    def ask(self, question: Callable[[Redis], T]) -> T | None:
+    def ask(self, question: Callable[[Redis], T], *, only_reads: bool = False) -> T | None:
         """What Redis answers to ``question(client)``; None without Redis, or while it is away.
 
-        It is away from an error to the next answer, and asked once a second. The log says so once.
+        It is away from an error to the next answer, and asked once a second. The log says so once. One that
+        refuses what it is asked, as where it may not be written to, may still be read; an answer to who
+        ``only_reads`` does not make it be back.
         """
-        if not redis.is_configured() or (self.is_away and not self._may_try()):
+        if not redis.is_configured():
             return None
-        from redis import RedisError
+        if self.is_away and not (only_reads and self._is_refused) and not self._may_try():
+            return None
+        from redis import RedisError, ResponseError
 
         try:
             answer = question(redis.client())
         except RedisError as error:
             if not self.is_away:
                 logger.warning("Redis is away: %s", error)
+            self._is_refused = isinstance(error, ResponseError)
             self.is_away, self._ask_again = True, time.monotonic() + PATIENCE
             return None
-        if self.is_away:
+        if self.is_away and not (only_reads and self._is_refused):
             logger.warning("Redis is back")
             self.is_away = False
         return answer
@@ -174,7 +180,7 @@ class Bus:
             with self._lock:
                 tails = {tail.key: tail for tail in self._tails}
             read = {key: read.get(key, b"0") for key in (news_key(), *tails)}
-            found = self.ask(partial(_news, read))
+            found = self.ask(partial(_news, read), only_reads=True)
             for name, entries in found or ():
                 key = name.decode()
                 read[key] = entries[-1][0]

@@ -152,6 +152,32 @@ def test_a_redis_that_is_away_is_asked_once_in_a_while_and_the_log_says_so_once(
     assert [line.partition(":")[0] for line in said] == ["Redis is away", "Redis is back"]
 
 
+def test_a_redis_that_may_be_read_but_not_written_to_is_away_until_it_may_be(server, two, monkeypatch):
+    here, _ = two
+    looks = []
+    tail = Tail(redis.key("run", "r"))
+    tail.look = lambda *, away: looks.append(away)
+
+    def write():
+        return here.ask(lambda client: client.set(redis.key("word"), "x"))
+
+    monkeypatch.setattr("chatsession.bus.PATIENCE", 0.05)
+    here.follow(tail)
+    here.start()
+    redis.client().config_set("maxmemory", 1)
+    try:
+        assert write() is None
+        looks.clear()
+        assert eventually(lambda: len(looks) >= 5)
+        assert here.is_away
+        assert not any(looks)
+    finally:
+        redis.client().config_set("maxmemory", 0)
+
+    assert eventually(write)
+    assert not here.is_away
+
+
 def test_listening_goes_on_when_redis_is_back_and_has_lost_everything(server, two):
     here, there = two
     heard, tail = [], Tail(redis.key("run", "r"))
