@@ -18,6 +18,7 @@ from chatsession.runs import service, stored
 from chatsession.runs.engine import Engine, engine
 from chatsession.runs.follow import follow
 from chatsession.runs.seats import Seats
+from chatsession.testing import inline_runs
 from tests.runs.test_engine import Backend, Gate
 from tests.test_bus import own_server, server
 
@@ -275,6 +276,18 @@ def test_a_process_that_ends_gives_its_places_back(two):
     here.leave()
 
     assert taken() == 0
+
+
+def test_runs_inside_requests_take_no_places_of_the_site(server, limits, settings, monkeypatch):
+    started, places = [], []
+    monkeypatch.setattr(bus, "start", lambda: not started.append(True))
+    limits(Backend(lambda prompt: places.append(taken()) or "answer"), running=1, queued=0)
+    settings.CHATSESSION |= {"REDIS_URL": server.url}
+
+    with inline_runs():
+        finish([send(1), send(2)])
+
+    assert (places, started) == ([0, 0], [])
 
 
 def test_an_engine_that_leaves_gives_its_places_back(server, limits, settings, monkeypatch):
