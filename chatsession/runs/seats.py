@@ -125,8 +125,8 @@ class Seats:
         try:
             await seated
         except asyncio.CancelledError:
+            self.release(place)  # first: until then it may be told another position
             run.place = 0
-            self.release(place)
             raise
         return Slot(lambda: self.release(place))
 

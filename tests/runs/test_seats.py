@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from django.db import connections
@@ -162,6 +164,29 @@ def test_a_refused_turn_gives_its_place_back(limits):
 
     gate.open.set()
     assert finish([first, second]) == ["first second"] * 2
+
+
+def test_a_wait_that_is_cancelled_leaves_no_position(limits, monkeypatch):
+    limits(None, running=0, queued=2)
+    seats = Seats()
+    run = SimpleNamespace(place=0, message=Message(), notify=lambda: None)
+    release = seats.release
+
+    def release_while_the_bus_looks(place):
+        seats._settle({place: 1})
+        release(place)
+
+    monkeypatch.setattr(seats, "release", release_while_the_bus_looks)
+
+    async def wait_and_give_up():
+        waiting = asyncio.create_task(seats.sit(seats.reserve(), run))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+    asyncio.run(wait_and_give_up())
+
+    assert (run.dirty, run.place) == (True, 0)
 
 
 # The line of a site: two processes, as two ``Seats`` have it
