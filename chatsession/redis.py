@@ -39,7 +39,7 @@ def is_configured() -> bool:
 
 
 def key(*parts: str) -> str:
-    """The name of a key or channel: ``chatsession:part:part``."""
+    """The name of a key: ``chatsession:part:part``."""
     return ":".join((PREFIX, *parts))
 
 
