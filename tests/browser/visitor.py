@@ -33,6 +33,7 @@ class Visitor:
 
     def send(self, text: str, tab=None) -> None:
         tab = tab or self.tab
+        tab.wait_for_selector("body[data-ready]", state="attached")
         tab.fill("#text", text)
         tab.press("#text", "Enter")
 

@@ -290,4 +290,5 @@ document.addEventListener("keydown", (event) => {
 });
 
 document.body.classList.toggle("no-clipboard", !navigator.clipboard);
+texts.ready = ""; // for tests: the page is loaded before its modules are
 await followOpen();
