@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
+from chatsession import connections
 from chatsession.conversations import branches, history
 from chatsession.conversations.turns import ACTIVE, Ask
 from chatsession.conversations.window import text_of
@@ -74,6 +75,7 @@ class Ticks:
         while self.wakes.get() is not END:
             engine.ticker.tick()
             self.done.release()
+        connections.release()
 
     def await_end(self) -> None:
         assert self.done.acquire(timeout=PATIENCE), "the run did not end"
