@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from unittest import mock
 
 from django.db import OperationalError, close_old_connections, connection
@@ -12,13 +11,12 @@ from chatsession.middleware import SessionMiddleware
 from chatsession.models import Conversation, Session
 from chatsession.stores.db import SessionStore
 from chatsession.testing import session_cookie
+from tests.outage import AwayMixin
 from tests.proxy import Proxy
-
-BODY = {"id": "c", "message": {"id": "m", "role": "user", "parts": [{"type": "text", "text": "Hello"}]}}
 
 
 @override_settings(SESSION_ENGINE="chatsession.stores.db")
-class PostgresAwayTests(TransactionTestCase):
+class PostgresAwayTests(AwayMixin, TransactionTestCase):
     def setUp(self):
         if connection.vendor != "postgresql":
             self.skipTest("a server that can be away")
@@ -28,24 +26,13 @@ class PostgresAwayTests(TransactionTestCase):
         self.enterContext(mock.patch.dict(database, PORT=str(self.proxy.port)))
         self.addCleanup(self.proxy.stop)
         self.addCleanup(connection.close)
-        logging.disable(logging.CRITICAL)
-        self.addCleanup(logging.disable, logging.NOTSET)
-
-    def assertUnavailable(self, response):
-        assert (response.status_code, response["Retry-After"]) == (503, "5")
+        self.be_silent()
 
     def test_it_answers_503_meanwhile_and_recovers_by_itself(self):
         self.client.get("/session/write?a=1")
         for _ in range(2):
             self.proxy.stop()
-            self.assertUnavailable(self.client.get("/session/dump"))
-            self.assertUnavailable(self.client.get("/session/write?b=1"))
-            for response in (
-                self.client.get("/chat/api/conversations"),
-                self.client.post("/chat/api/chat", BODY, content_type="application/json"),
-            ):
-                self.assertUnavailable(response)
-                assert response.json()["error"]["code"] == "unavailable"
+            self.assertAllIsUnavailable()
             self.proxy.start()
             close_old_connections()  # at the begin and end of each request, but for those of a test client
             assert self.client.get("/session/dump").json() == {"a": "1"}

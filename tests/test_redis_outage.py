@@ -17,36 +17,24 @@ from chatsession.middleware import SessionMiddleware
 from chatsession.models import Conversation
 from chatsession.stores.redis import SessionStore
 from chatsession.testing import session_cookie
+from tests.outage import AwayMixin
 from tests.redis_server import Server, configured
-
-BODY = {"id": "c", "message": {"id": "m", "role": "user", "parts": [{"type": "text", "text": "Hello"}]}}
 
 
 @override_settings(SESSION_ENGINE="chatsession.stores.redis")
-class RedisAwayTests(TransactionTestCase):
+class RedisAwayTests(AwayMixin, TransactionTestCase):
     def setUp(self):
         self.server = Server()
         self.addCleanup(self.server.stop)
         self.enterContext(configured(self.server.url))
-        logging.disable(logging.CRITICAL)
-        self.addCleanup(logging.disable, logging.NOTSET)
-
-    def assertUnavailable(self, response):
-        assert (response.status_code, response["Retry-After"]) == (503, "5")
+        self.be_silent()
 
     def test_it_answers_503_meanwhile_and_recovers_by_itself(self):
         for _ in range(2):
             self.client.get("/session/write?a=1")
             assert self.client.get("/session/dump").json() == {"a": "1"}
             self.server.stop()
-            self.assertUnavailable(self.client.get("/session/dump"))
-            self.assertUnavailable(self.client.get("/session/write?b=1"))
-            for response in (
-                self.client.get("/chat/api/conversations"),
-                self.client.post("/chat/api/chat", BODY, content_type="application/json"),
-            ):
-                self.assertUnavailable(response)
-                assert response.json()["error"]["code"] == "unavailable"
+            self.assertAllIsUnavailable()
             self.server.start()
             # It has kept nothing on disk: the visitor is a new one.
             assert self.client.get("/session/dump").json() == {}
