@@ -3,10 +3,17 @@ from __future__ import annotations
 import os
 
 import pytest
+from django.utils import translation
 
 from chatsession import conf
 from chatsession.stores import memory
 from tests import redis_server
+
+
+@pytest.fixture(autouse=True)
+def no_language():
+    """LocaleMiddleware leaves the last visitor's language behind in the thread."""
+    translation.deactivate()
 
 
 @pytest.fixture(autouse=True)
