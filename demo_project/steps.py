@@ -37,7 +37,15 @@ AT_ONCE = 2
 APART = ["backends", "protocols", "test_rendering.py", "test_chat_command.py"]
 ONCE = [f"--ignore=tests/{name}" for name in APART]
 #: What speaks SQL of its own; test-all runs everything on the other databases.
-SQL = ["conversations", "runs", "stores", "views", "test_clearsessions.py", "test_retention.py"]
+SQL = [
+    "conversations",
+    "runs",
+    "stores",
+    "views",
+    "test_clearsessions.py",
+    "test_retention.py",
+    "test_sql.py",
+]
 ON_SQL = [f"tests/{name}" for name in SQL]
 #: What uses the configured session store.
 SESSIONS = ["views", "test_middleware.py", "test_streaming_commit.py", "test_streaming_ends.py"]

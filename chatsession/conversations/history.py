@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from django.db import IntegrityError, router, transaction
 from django.db.models import F
 
+from chatsession import sql
 from chatsession.conf import conf
 from chatsession.exceptions import InvalidRequest, NotFound
 from chatsession.models import Conversation, Message
@@ -47,7 +48,7 @@ def get_conversation(owner: str, public_id: str) -> Conversation:
 
     Raises ``NotFound`` for unknown IDs and for those of other owners alike.
     """
-    found = conversations_of(owner).filter(public_hash=digest(public_id)).first()
+    found = sql.get(Conversation, database(), owner_hash=digest(owner), public_hash=digest(public_id))
     if found is None:
         raise NotFound
     return found

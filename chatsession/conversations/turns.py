@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from chatsession import connections
+from chatsession import connections, sql
 from chatsession.conversations import history
 from chatsession.conversations.branches import shown_version
 from chatsession.exceptions import NotFound, NothingToAnswer, RunActive
@@ -180,7 +180,7 @@ def _take(
             question = question or _insert_question(ask, conversation, sent)
             answer = _insert_answer(ask, conversation, question, run_id, status)
             conversation.leaf = answer
-            conversation.save(using=history.database(), update_fields=["leaf"])
+            sql.write(Conversation, history.database(), {"leaf": answer.pk}, id=conversation.pk)
     except IntegrityError:
         return None
     if saved:

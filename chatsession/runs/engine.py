@@ -16,10 +16,9 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 
 from chatsession import connections
-from chatsession.backends.base import is_async
 from chatsession.bus import bus
 from chatsession.conversations import history
 from chatsession.models import Message
@@ -86,9 +85,9 @@ class Engine:
     async def _run(self, run: Run, backend: Backend, prompt: Prompt, place: Place) -> None:
         try:
             # A thread of its own for an async backend's queries: nobody closes those of asgiref's common one.
-            async with ThreadSensitiveContext():
+            async with ThreadSensitiveContext() as context:
                 await produce(run, backend, prompt, partial(self.seats.sit, place))
-                if is_async(backend):
+                if context in SyncToAsync.context_to_thread_executor:  # it has begun one
                     await sync_to_async(connections.release)()
         finally:
             self.ticker.wake()

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from chatsession.backends.base import Reasoning, Source, Usage
+from chatsession.backends.base import Reasoning, Usage
 from chatsession.conf import conf
 from chatsession.runs.log import Outcome, Part, events
 
@@ -58,24 +58,25 @@ class Run:
             self.usage |= {"inputTokens": chunk.input_tokens, "outputTokens": chunk.output_tokens}
             return
         with self._lock:
-            self._add(chunk)
+            if isinstance(chunk, str):
+                self._add_text("text", chunk)
+            elif isinstance(chunk, Reasoning):
+                self._add_text("reasoning", chunk.text)
+            else:
+                self._join()
+                self._add_source(clean(chunk.url), clean(chunk.title))
             self.dirty = True
         if self.first_token is None:
             self.first_token = time.monotonic()
         self.notify()
 
-    def _add(self, chunk: str | Reasoning | Source) -> None:
-        if isinstance(chunk, Source):
-            self._join()
-            self._add_source(clean(chunk.url), clean(chunk.title))
-            return
-        kind, text = ("reasoning", chunk.text) if isinstance(chunk, Reasoning) else ("text", chunk)
+    def _add_text(self, kind: str, text: str) -> None:
         if not text:
             return
         if not self._parts or self._parts[-1]["type"] != kind:
             self._join()
             self._parts.append({"type": kind, "text": ""})
-        self._pieces.append(clean(text))
+        self._pieces.append(text)
 
     def _add_source(self, url: str, title: str) -> None:
         if not any(part.get("url") == url and part.get("title") == title for part in self._parts):
@@ -83,10 +84,10 @@ class Run:
             self._parts.append(source)
 
     def _join(self) -> None:
-        # Pieces are joined when somebody looks, not at every token: that would copy the text each time.
+        # Pieces are joined and cleaned when somebody looks: at every token it would copy the text each time.
         if self._pieces:
             part = self._parts[-1]
-            self._parts[-1] = part | {"text": part["text"] + "".join(self._pieces)}
+            self._parts[-1] = part | {"text": part["text"] + clean("".join(self._pieces))}
             self._pieces.clear()
 
     def parts(self) -> list[Part]:
@@ -140,7 +141,7 @@ class Run:
 
     def notify(self) -> None:
         """Wake the readers that wait."""
-        for wake in tuple(self._wakers):
+        for wake in self._wakers:  # replaced, never altered
             wake()
         if self.echo:
             self.echo()

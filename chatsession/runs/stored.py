@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
-from chatsession import connections
+from chatsession import connections, sql
 from chatsession.conversations import history
 from chatsession.conversations.turns import ACTIVE
 from chatsession.models import Conversation, Message, Worker
@@ -85,14 +85,14 @@ def is_held(message: Message) -> bool:
 
 def take_lease(message: Message, lease: str) -> bool:
     """Make a dead worker's run ours: once, by whoever is first."""
-    rows = Message.objects.using(history.database()).filter(**own(message, message.lease))
     with connections.writing(history.database()):
-        return bool(rows.update(lease=lease))
+        found = sql.write(Message, history.database(), {"lease": lease}, **own(message, message.lease))
+    return bool(found)
 
 
 def own(message: Message, lease: str | None) -> dict[str, object]:
     """The condition on every write of a run: still active, still this worker's."""
-    return {"pk": message.pk, "run_id": message.run_id, "status__in": ACTIVE, "lease": lease}
+    return {"id": message.pk, "run_id": message.run_id, "status": ACTIVE, "lease": lease}
 
 
 def write_texts(runs: list[Run], status: str, lease: str) -> None:
@@ -119,14 +119,12 @@ def finish(message: Message, lease: str | None, outcome: Outcome, **fields: obje
     """Write the end of a run and give the conversation's lease back; False if the run was not ours."""
     database, now = history.database(), timezone.now()
     end = {"status": outcome.status, "usage": outcome.usage, "error": outcome.error[:300], "finished_at": now}
-    conversation = Conversation.objects.using(database).filter(
-        pk=message.conversation_id, active_run=message.run_id
-    )
+    freed = {"active_run": None, "updated_at": now}
     with connections.writing(database):
-        rows = Message.objects.using(database).filter(**own(message, lease)).update(**end, **fields)
-        if rows:
-            conversation.update(active_run=None, updated_at=now)
-    return bool(rows)
+        is_ours = sql.write(Message, database, end | fields, **own(message, lease))
+        if is_ours:
+            sql.write(Conversation, database, freed, id=message.conversation_id, active_run=message.run_id)
+    return bool(is_ours)
 
 
 def request_stop(message: Message) -> bool:

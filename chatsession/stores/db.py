@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -21,10 +21,11 @@ from django.db import (
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from chatsession import sql
 from chatsession.conf import conf
 from chatsession.models import Session
-from chatsession.stores import sql
 from chatsession.stores.base import BaseStore, SessionInfo, Sessions
+from chatsession.stores.columns import changed, load, to_columns
 from chatsession.stores.records import Change, Record, Stamp, merge, pack
 from chatsession.stores.steps import Steps, jitter
 
@@ -47,6 +48,10 @@ def alias() -> str:
 
 def rows() -> QuerySet[Session]:
     return Session.objects.using(alias())
+
+
+def write(columns: Mapping[str, Any], **by: Any) -> int:
+    return sql.write(Session, alias(), columns, **by)
 
 
 def in_atomic_block() -> bool:
@@ -85,7 +90,7 @@ class SessionStore(BaseStore):
 
     def _fetch(self, key_hash: str) -> Record | None:
         lock = self._is_overtaken and in_atomic_block()
-        found = past_locks(lambda: sql.load(alias(), "key_hash", key_hash, lock=lock))
+        found = past_locks(lambda: load(alias(), lock=lock, key_hash=key_hash))
         return found[1] if found else None
 
     def _insert(self, key_hash: str, record: Record) -> bool:
@@ -94,7 +99,7 @@ class SessionStore(BaseStore):
             key_hash=key_hash,
             created_at=record.created_at,
             data=pack(record.data),
-            **sql.to_columns(record),
+            **to_columns(record),
         )
 
         def insert() -> None:
@@ -115,13 +120,13 @@ class SessionStore(BaseStore):
             merged = merge(record, change, stamp) if record else None
             if record is None or merged is None:
                 return None
-            columns, version = sql.changed(record, merged), record.version
-            if past_locks(lambda: sql.write(alias(), columns, key_hash=key_hash, version=version)):  # noqa: B023
+            columns, version = changed(record, merged), record.version
+            if past_locks(lambda: write(columns, key_hash=key_hash, version=version)):  # noqa: B023
                 return merged
         raise DatabaseError(f"The session could not be written in {PATIENCE} s: too many concurrent writers.")
 
     def _rename(self, old_hash: str, new_hash: str) -> bool:
-        return bool(past_locks(lambda: sql.write(alias(), {"key_hash": new_hash}, key_hash=old_hash)))
+        return bool(past_locks(lambda: write({"key_hash": new_hash}, key_hash=old_hash)))
 
     def _touch(self, key_hash: str, stamp: Stamp) -> bool:
         columns: dict[str, Any] = {"last_seen_at": stamp.seen_at, "expires_at": stamp.expires_at}
@@ -129,7 +134,7 @@ class SessionStore(BaseStore):
             columns["login_at"] = stamp.login_at
         if stamp.client:
             columns |= stamp.client._asdict()
-        return bool(past_locks(lambda: sql.write(alias(), columns, key_hash=key_hash)))
+        return bool(past_locks(lambda: write(columns, key_hash=key_hash)))
 
     def _remove(self, key_hash: str) -> None:
         past_locks(lambda: rows().filter(key_hash=key_hash).delete())
@@ -183,7 +188,7 @@ class SessionStore(BaseStore):
 
     @classmethod
     def _find(cls, handle: str) -> tuple[str, Record] | None:
-        return sql.load(alias(), "id", handle)
+        return load(alias(), id=handle)
 
     @classmethod
     def _end(cls, handle: str) -> SessionInfo | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from django.db import connections
-from django.db.models import QuerySet
+from django.db import connection, connections
 
 from chatsession.models import Conversation, Message, Worker
 from chatsession.runs import recovery, service, stored
@@ -78,17 +77,15 @@ def test_a_reader_of_another_workers_answer_is_sent_away_when_it_is_deleted():
         list(reader)
 
 
-def test_an_end_is_written_whole_or_not_at_all(monkeypatch):
+def test_an_end_is_written_whole_or_not_at_all():
     message = orphan("default", [])
 
-    def update(rows, **fields):
-        if rows.model is Conversation:
+    def broken(execute, query, *others):
+        if "UPDATE" in query and "active_run" in query:
             raise KeyboardInterrupt
-        return whole_update(rows, **fields)
+        return execute(query, *others)
 
-    whole_update = QuerySet.update
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(QuerySet, "update", update)
+    with connection.execute_wrapper(broken), pytest.raises(KeyboardInterrupt):
         stored.finish(message, "dead", stored.Outcome("interrupted", {}))
 
     assert stored_answer().status == "streaming"
