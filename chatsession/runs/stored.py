@@ -115,15 +115,20 @@ def write_texts(runs: list[Run], status: str, lease: str) -> None:
         cursor.execute(query, [*chain(*zip(ids, texts, strict=True)), status, *ids, lease, *ACTIVE])
 
 
-def finish(message: Message, lease: str | None, outcome: Outcome, **fields: object) -> bool:
+def finish(message: Message, lease: str | None, outcome: Outcome) -> bool:
+    """``write_end()`` in a transaction of its own."""
+    with connections.writing(history.database()):
+        return write_end(message, lease, outcome)
+
+
+def write_end(message: Message, lease: str | None, outcome: Outcome, **fields: object) -> bool:
     """Write the end of a run and give the conversation's lease back; False if the run was not ours."""
     database, now = history.database(), timezone.now()
     end = {"status": outcome.status, "usage": outcome.usage, "error": outcome.error[:300], "finished_at": now}
     freed = {"active_run": None, "updated_at": now}
-    with connections.writing(database):
-        is_ours = sql.write(Message, database, end | fields, **own(message, lease))
-        if is_ours:
-            sql.write(Conversation, database, freed, id=message.conversation_id, active_run=message.run_id)
+    is_ours = sql.write(Message, database, end | fields, **own(message, lease))
+    if is_ours:
+        sql.write(Conversation, database, freed, id=message.conversation_id, active_run=message.run_id)
     return bool(is_ours)
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("chatsession.runs")
 #: Seconds between two writes.
 TICK = 1.0
+#: Seconds between two rounds at least: of 100 answers that end in a second, each would cost a commit.
+GATHER = 0.03
 #: Answers written by one statement: SQLite takes no more than 999 variables everywhere.
 BATCH = 200
 #: Seconds that leaving waits for a round that is under way.
@@ -80,12 +82,14 @@ class Ticker:
         return time.monotonic() - self.renewed
 
     def _loop(self) -> None:
+        ticked = 0.0
         while True:
             # Set before looking at the runs: start() adds one, then looks at this.
             self._idle = True
             timeout = TICK if self.live else None
             self._idle = timeout is None
             woken = self._wake.wait(timeout)
+            time.sleep(max(ticked + GATHER - time.monotonic(), 0))
             self._wake.clear()
             if woken and not self._asked:
                 continue  # a run has begun: nothing of it is to be written for a second
@@ -94,6 +98,7 @@ class Ticker:
                 try:
                     self.tick(whole=not woken or self._age() > TICK)
                 finally:
+                    ticked = time.monotonic()
                     self._let_go()
             except (DatabaseError, InterfaceError):
                 logger.exception("Could not write the runs of this process; trying again")
@@ -183,7 +188,7 @@ def write_end(run: Run, token: str) -> Callable[[], None]:
     ending = run.ending
     if ending is None:
         return lambda: None
-    if not stored.finish(run.message, token, ending, parts=run.parts()):
+    if not stored.write_end(run.message, token, ending, parts=run.parts()):
         return run.lose
     return lambda: announce(run, ending)
 

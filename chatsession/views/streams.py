@@ -123,12 +123,12 @@ async def abody(
     handoff: asgi.Handoff | None,
 ) -> AsyncIterator[bytes]:
     """See ``sbody()``. Where there is somebody to hand the stream off to, nothing is left here."""
-    await sync_to_async(connections.release)()
     cut = getattr(session, "cut", None)
     if handoff is not None and handoff.has_begun:
         # Django's part of the response ends now, and its stream with it: this one is another.
         handoff.body = frames(encoder, source, position, place, cut and attendance.join(session))
         return
+    await sync_to_async(connections.release)()
     async with aclosing(frames(encoder, source, position, place, cut)) as body:
         async for chunk in body:
             yield chunk
