@@ -56,6 +56,8 @@ class SessionMiddleware(django_sessions.SessionMiddleware):
             return await super().__acall__(request)
         self.process_request(request)
         response = await cast("Awaitable[HttpResponse]", self.get_response(request))
+        if is_left_alone(request, response):
+            return response
         saved = False
         if must_commit(request, response):
             try:
@@ -77,6 +79,8 @@ class SessionMiddleware(django_sessions.SessionMiddleware):
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         if not self.is_ours:
             return super().process_response(request, response)
+        if is_left_alone(request, response):
+            return response
         saved = False
         if must_commit(request, response):
             try:
@@ -145,6 +149,14 @@ def interruptions() -> Iterator[None]:
             "The request's session was deleted before the request completed. "
             "The user may have logged out in a concurrent request, for example."
         ) from error
+
+
+def is_left_alone(request: HttpRequest, response: HttpResponseBase) -> bool:
+    """Whether nobody has asked for the session, and no body that may do so is still to come."""
+    session = getattr(request, "session", None)
+    return isinstance(session, BaseStore) and not (
+        session.accessed or session.modified or response.streaming or settings.SESSION_SAVE_EVERY_REQUEST
+    )
 
 
 def is_used(session: BaseStore) -> bool:

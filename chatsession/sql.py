@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
-from django.db.models import BinaryField, Field, Model
+from django.db.models import BinaryField, DateTimeField, Field, Model
 from django.db.models.expressions import Col
 
 M = TypeVar("M", bound=Model)
@@ -33,10 +33,11 @@ def fetch(model: type[Model], using: str, *, lock: bool = False, **by: Any) -> d
         row = cursor.fetchone()
     if row is None:
         return None
-    return {
-        column.target.attname: converted(value, column, connection)
-        for value, column in zip(row, columns_of(model), strict=True)
-    }
+    values = dict(zip(names_of(model), row, strict=True))
+    for column in differing(model, using):
+        name = column.target.attname
+        values[name] = converted(values[name], column, connection)
+    return values
 
 
 def write(model: type[Model], using: str, columns: Mapping[str, Any], **by: Any) -> int:
@@ -79,6 +80,23 @@ def columns_of(model: type[Model]) -> list[Any]:
     return [field.get_col(model._meta.db_table) for field in model._meta.concrete_fields]
 
 
+@cache
+def names_of(model: type[Model]) -> list[str]:
+    return [field.attname for field in model._meta.concrete_fields]
+
+
+@cache
+def differing(model: type[Model], using: str) -> list[Any]:
+    """The columns in which databases differ in what they answer: identifiers, bytes, times, JSON. Times
+    always, as it may depend on ``USE_TZ``."""
+    connection = connections[using]
+    return [
+        column
+        for column in columns_of(model)
+        if isinstance(column.target, DateTimeField) or converters(column, connection)
+    ]
+
+
 def column_of(model: type[Model], name: str) -> str:
     return str(field_of(model, name).column)
 
@@ -111,9 +129,12 @@ def prepared(model: type[Model], name: str, value: Any, connection: BaseDatabase
     return field_of(model, name).get_db_prep_save(value, connection)
 
 
+def converters(column: Col, connection: BaseDatabaseWrapper) -> list[Any]:
+    return [*connection.ops.get_db_converters(column), *column.get_db_converters(connection)]
+
+
 def converted(value: Any, column: Col, connection: BaseDatabaseWrapper) -> Any:
-    """Where databases differ in what they answer: identifiers, bytes, times, JSON."""
-    for convert in (*connection.ops.get_db_converters(column), *column.get_db_converters(connection)):
+    for convert in converters(column, connection):
         value = convert(value, column, connection)
     if isinstance(value, datetime) and not settings.USE_TZ:
         value = value.replace(tzinfo=None)  # PostgreSQL's, as it comes in binary
