@@ -8,7 +8,7 @@ thread and its middleware are done, and the wrapper sends the rest. Without it e
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -110,23 +110,26 @@ class StreamHandoff:
                 await until_gone(handoff.stream(handoff.body), receive)
 
 
-async def until_gone(stream: Any, receive: Receive) -> None:
-    """Run ``stream`` to its end, or until the client has left."""
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in (stream, gone(receive))]
+async def until_gone(stream: Awaitable[None], receive: Receive) -> None:
+    """Run ``stream`` to its end, or until the client has left: then its time is over."""
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        ends = await asyncio.gather(*tasks, return_exceptions=True)
-    if isinstance(ends[0], Exception):
-        raise ends[0]
+        async with asyncio.timeout(None) as time:
+            watch = asyncio.create_task(gone(receive, time))
+            try:
+                await stream
+            finally:
+                watch.cancel()
+    except TimeoutError:
+        if not time.expired():
+            raise
 
 
-async def gone(receive: Receive) -> None:
-    """Until the client has left; of its request nothing is left to be read."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+async def gone(receive: Receive, time: asyncio.Timeout) -> None:
+    """End ``time`` when the client has left; of its request nothing is left to be read."""
+    with suppress(Exception):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    time.reschedule(0)
 
 
 async def live(receive: Receive, send: Send) -> None:

@@ -87,15 +87,16 @@ def take_over(message: Message) -> bool:
         logger.warning(
             "Run %s: its worker is gone, going on from %d parts", message.run_id, len(message.parts)
         )
-        prompt = prompt_for(message, user_of(message.conversation))
+        conversation = message.conversation
+        prompt = prompt_for(message, message.parent, conversation, user_of(conversation))
         engine.start(message, backend, prompt, engine.seats.force())
     return True
 
 
-def prompt_for(message: Message, user_id: str | None) -> Prompt:
+def prompt_for(
+    message: Message, question: Message, conversation: Conversation, user_id: str | None
+) -> Prompt:
     """What the backend gets to know of an answer; never the request, which the run outlives."""
-    conversation, question = message.conversation, message.parent
-    assert question is not None  # noqa: S101
     entry = conf.MODELS[message.model]
     read = window(
         conversation,

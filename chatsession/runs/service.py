@@ -58,7 +58,7 @@ def send(ask: Ask, admit: Callable[[], None] = lambda: None) -> tuple[Turn, Sour
             return turn, recovery.source_of(turn.answer)
         failed = Outcome(Message.Status.INTERRUPTED, {})
         refused.callback(stored.finish, turn.answer, engine.lease, failed)
-        prompt = recovery.prompt_for(turn.answer, ask.user_id)
+        prompt = recovery.prompt_for(turn.answer, turn.question, turn.conversation, ask.user_id)
         run_started.send_robust(Message, message=turn.answer)
         refused.pop_all()
     return turn, engine.start(turn.answer, backend, prompt, *places)

@@ -79,7 +79,9 @@ def wrong(answers):
 
 
 async def unkilled_text(answer):
-    prompt = replace(await asyncio.to_thread(prompt_for, answer, None), written="")
+    prompt = replace(
+        await asyncio.to_thread(prompt_for, answer, answer.parent, answer.conversation, None), written=""
+    )
     if prompt.text.startswith("/slow"):
         prompt = replace(prompt, text=" ".join(["/slow", "0", *prompt.text.split()[2:]]))
     chunks = DemoBackend(delay=0).stream(prompt)
