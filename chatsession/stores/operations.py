@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -19,11 +20,13 @@ from chatsession.signing import hash_key
 from chatsession.stores import attendance
 from chatsession.stores.loading import Loading
 from chatsession.stores.records import (
+    EXPIRY_KEY,
     NOBODY,
     USER_KEY,
     Change,
     Record,
     SessionInfo,
+    Stamp,
     check_size,
     seen,
     user_id_text,
@@ -121,11 +124,22 @@ class Operations(Loading):
         return removed is not None
 
     def _applying(self, values: Values, change: Change) -> Steps[None]:
-        record = yield "apply", self._hash, values.record, change, self._stamp(values)
+        record = yield "apply", self._hash, values.record, change, self._stamp_of(values, change)
         if record:
             values.rebase(record, change)
         elif change.put:
             raise gone()
+
+    def _stamp_of(self, values: Values, change: Change) -> Stamp:
+        """A write stamps no more often than a read: on SQL each stamp is two more indexes to write."""
+        stamp = self._stamp(values)
+        moves = (
+            stamp.login_at is not None
+            or change.touches(EXPIRY_KEY)
+            or settings.SESSION_SAVE_EVERY_REQUEST
+            or self._touch_is_due(values, stamp.seen_at)
+        )
+        return replace(stamp, moves=moves)
 
     def _touching(self, values: Values) -> Steps[bool]:
         stamp = self._stamp(values)
@@ -148,7 +162,7 @@ class Operations(Loading):
             old = record.data.get(key)
             new = values.encode(key, fn(default if old is None else values.decode(old)))
             change = Change({key: new}, generation=record.generation, expect={key: old})
-            if written := (yield "apply", self._hash, record, change, self._stamp(values)):
+            if written := (yield "apply", self._hash, record, change, self._stamp_of(values, change)):
                 values.forget(key)
                 values.rebase(written, change)
                 return values[key]

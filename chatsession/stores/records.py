@@ -102,7 +102,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """The columns that move with every write and touch."""
+    """What a write or a touch tells of the session beside its values."""
 
     seen_at: datetime
     expires_at: datetime
@@ -114,6 +114,8 @@ class Stamp:
     #: The user has logged in with this write.
     login_at: datetime | None = None
     guest: str | None = None
+    #: Whether it is time for a write to move ``last_seen_at`` and ``expires_at``; a touch always does.
+    moves: bool = True
 
 
 def merge(record: Record, change: Change, stamp: Stamp) -> Record | None:
@@ -128,7 +130,7 @@ def merge(record: Record, change: Change, stamp: Stamp) -> Record | None:
     data = _merged(record.data, change)
     check_size(data, than=record.data)
     return replace(
-        seen(record, stamp) if data.get(EXPIRY_KEY) == stamp.expiry else record,
+        seen(record, stamp) if stamp.moves and data.get(EXPIRY_KEY) == stamp.expiry else record,
         data=data,
         version=record.version + 1,
         generation=record.generation + change.clear,

@@ -175,8 +175,8 @@ function operations.apply()
     call('DEL', name('guest', facts.guest))
     facts.guest = guest
   end
-  local has_expiry, expiry = take() == '1', take()
-  if call('HGET', key, 'v:_session_expiry') == (has_expiry and expiry) then see(facts) end
+  local moves, has_expiry, expiry = take() == '1', take() == '1', take()
+  if moves and call('HGET', key, 'v:_session_expiry') == (has_expiry and expiry) then see(facts) end
   keep(hash, facts)
   return is_current and {} or call('HGETALL', key)
 end

@@ -87,7 +87,7 @@ def to_apply(record: Record, change: Change, stamp: Stamp) -> Words:
         *pairs(change.put),
         *(int(change.auth or change.clear), to_bytes(stamp.user_id)),
         *(int(change.touches(GUEST_KEY)), to_bytes(stamp.guest)),
-        *(int(stamp.expiry is not None), stamp.expiry or b""),
+        *(int(stamp.moves), int(stamp.expiry is not None), stamp.expiry or b""),
         *to_touch(stamp),
     ]
 

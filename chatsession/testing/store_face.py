@@ -43,3 +43,6 @@ class StoreFace(Case):
 
     async def stored(self, session: BaseStore) -> dict[str, Any]:
         return dict(await self.open(session))
+
+    async def info(self, session: BaseStore) -> Any:
+        return await sync_to_async(self.store.info)(session.handle)

@@ -6,6 +6,7 @@ from typing import Any
 
 from chatsession import signing
 from chatsession.stores.base import BaseStore
+from chatsession.testing.store_expiry import ExpiryContract
 from chatsession.testing.store_life import LifeContract
 from chatsession.testing.store_values import ValuesContract
 from chatsession.testing.store_writers import WritersContract
@@ -16,7 +17,7 @@ def session_cookie(session_key: str) -> str:
     return signing.sign(session_key)
 
 
-class StoreContract(ValuesContract, LifeContract, WritersContract):
+class StoreContract(ValuesContract, LifeContract, ExpiryContract, WritersContract):
     """The tests a store of one's own has to pass, by its sync methods.
 
     Put it before ``TransactionTestCase`` (``SimpleTestCase`` without a database), set ``store`` and begin
