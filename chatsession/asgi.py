@@ -113,23 +113,24 @@ class StreamHandoff:
 async def until_gone(stream: Awaitable[None], receive: Receive) -> None:
     """Run ``stream`` to its end, or until the client has left: then its time is over."""
     try:
-        async with asyncio.timeout(None) as time:
-            watch = asyncio.create_task(gone(receive, time))
+        async with asyncio.timeout(None) as limit:
+            watch = asyncio.create_task(gone(receive, limit))
             try:
                 await stream
             finally:
                 watch.cancel()
     except TimeoutError:
-        if not time.expired():
+        if not limit.expired():
             raise
 
 
-async def gone(receive: Receive, time: asyncio.Timeout) -> None:
-    """End ``time`` when the client has left; of its request nothing is left to be read."""
+async def gone(receive: Receive, limit: asyncio.Timeout) -> None:
+    """Reach the ``limit`` when the client has left; of its request nothing is left to be read."""
     with suppress(Exception):
         while (await receive())["type"] != "http.disconnect":
             pass
-    time.reschedule(0)
+    with suppress(RuntimeError):  # the stream has ended, and the server does not let this be cancelled
+        limit.reschedule(0)
 
 
 async def live(receive: Receive, send: Send) -> None:

@@ -154,9 +154,7 @@ def interruptions() -> Iterator[None]:
 def is_left_alone(request: HttpRequest, response: HttpResponseBase) -> bool:
     """Whether nobody has asked for the session, and no body that may do so is still to come."""
     session = getattr(request, "session", None)
-    return isinstance(session, BaseStore) and not (
-        session.accessed or session.modified or response.streaming or settings.SESSION_SAVE_EVERY_REQUEST
-    )
+    return isinstance(session, BaseStore) and not (is_used(session) or response.streaming)
 
 
 def is_used(session: BaseStore) -> bool:

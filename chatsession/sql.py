@@ -18,17 +18,17 @@ from django.db.models.expressions import Col
 M = TypeVar("M", bound=Model)
 
 
-def get(model: type[M], using: str, *, lock: bool = False, **by: Any) -> M | None:
-    """The row that has these values in unique columns; ``lock``: FOR UPDATE, where the database knows it."""
-    values = fetch(model, using, lock=lock, **by)
+def get(model: type[M], using: str, **by: Any) -> M | None:
+    """The row that has these values in unique columns."""
+    values = fetch(model, using, **by)
     return None if values is None else model.from_db(using, values.keys(), values.values())
 
 
 def fetch(model: type[Model], using: str, *, lock: bool = False, **by: Any) -> dict[str, Any] | None:
-    """The values of ``get()`` by the names of their attributes."""
+    """The values of ``get()`` by the names of their attributes; ``lock``: FOR UPDATE, where there is that."""
     connection = connections[using]
     statement = select(model, using, (*by,), lock=lock)
-    with cursor_of(connection, binary=has_bytes(model)) as cursor:
+    with cursor_of(model, connection, binary=True) as cursor:
         cursor.execute(statement, [prepared(model, name, value, connection) for name, value in by.items()])
         row = cursor.fetchone()
     if row is None:
@@ -44,13 +44,13 @@ def write(model: type[Model], using: str, columns: Mapping[str, Any], **by: Any)
     """Set these columns of the rows that have the other values (a tuple: one of them). Rows written."""
     connection = connections[using]
     values = [prepared(model, name, value, connection) for name, value in columns.items()]
-    lengths = []
+    found = []
     for name, value in by.items():
-        wanted = value if isinstance(value, tuple) else (value,)
+        wanted = value if isinstance(value, tuple) else () if value is None else (value,)
         values += [prepared(model, name, one, connection) for one in wanted]
-        lengths.append((name, len(wanted)))
-    statement = update(model, using, (*columns,), (*lengths,))
-    with transaction.mark_for_rollback_on_error(using), cursor_of(connection) as cursor:
+        found.append((name, len(wanted)))
+    statement = update(model, using, (*columns,), (*found,))
+    with transaction.mark_for_rollback_on_error(using), cursor_of(model, connection) as cursor:
         cursor.execute(statement, values)
         return int(cursor.rowcount)
 
@@ -69,10 +69,12 @@ def select(model: type[Model], using: str, by: tuple[str, ...], *, lock: bool) -
 def update(model: type[Model], using: str, columns: tuple[str, ...], by: tuple[tuple[str, int], ...]) -> str:
     quote = connections[using].ops.quote_name
     values = ", ".join(f"{quote(column_of(model, name))} = %s" for name in columns)
-    found = " AND ".join(
-        f"{quote(column_of(model, name))} IN ({', '.join(['%s'] * count)})" for name, count in by
-    )
+    found = " AND ".join(f"{quote(column_of(model, name))} {one_of(count)}" for name, count in by)
     return f"UPDATE {quote(model._meta.db_table)} SET {values} WHERE {found}"  # noqa: S608
+
+
+def one_of(count: int) -> str:
+    return f"IN ({', '.join(['%s'] * count)})" if count else "IS NULL"
 
 
 @cache
@@ -113,15 +115,17 @@ def has_bytes(model: type[Model]) -> bool:
     return any(isinstance(field, BinaryField) for field in model._meta.concrete_fields)
 
 
-def cursor_of(connection: Any, *, binary: bool = False) -> CursorWrapper:
-    """With psycopg 3 one that sends bytes as they are, and gets them so where ``binary``: Django's, which
-    binds on the client, takes two hexadecimal digits for each, and at 100 kB two to three times as long."""
+def cursor_of(model: type[Model], connection: Any, *, binary: bool = False) -> CursorWrapper:
+    """For rows with bytes, with psycopg 3, one that sends them as they are, and gets them so if ``binary``:
+    Django's binds on the client, in hexadecimal digits, and takes two to three times as long at 100 kB.
+    """
     cursor: CursorWrapper = connection.cursor()
-    if connection.vendor == "postgresql" and (psycopg := connection.Database).__name__ == "psycopg":
+    is_psycopg = connection.vendor == "postgresql" and connection.Database.__name__ == "psycopg"
+    if is_psycopg and has_bytes(model):
         cursor.cursor.close()
-        cursor.cursor = psycopg.Cursor(connection.connection)
+        cursor.cursor = connection.Database.Cursor(connection.connection)
         if binary:
-            cursor.cursor.format = psycopg.pq.Format.BINARY
+            cursor.cursor.format = connection.Database.pq.Format.BINARY
     return cursor
 
 

@@ -73,7 +73,17 @@ def test_what_is_written_is_what_the_orm_reads():
     assert Worker.objects.get().renewed_at == other.renewed_at
 
 
-@pytest.mark.parametrize("by", [{"lease": "another's"}, {"status": ("queued", "streaming")}, {"id": 10**9}])
+def test_a_row_is_found_by_what_it_does_not_have():
+    answer = an_answer()
+    Message.objects.update(lease=None)
+
+    assert sql.write(Message, "default", {"error": "it failed"}, id=answer.pk, lease=None) == 1
+    assert sql.write(Message, "default", {"error": "it failed"}, id=answer.pk, run_id=None) == 0
+
+
+@pytest.mark.parametrize(
+    "by", [{"lease": "another's"}, {"lease": None}, {"status": ("queued", "streaming")}, {"id": 10**9}]
+)
 def test_a_row_that_does_not_have_all_the_values_is_left_alone(by):
     answer = an_answer()
 

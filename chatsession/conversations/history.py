@@ -54,6 +54,11 @@ def get_conversation(owner: str, public_id: str) -> Conversation:
     return found
 
 
+def conversation_of(message: Message) -> Conversation:
+    """The conversation of a message, never a replica's. Raises ``Conversation.DoesNotExist``."""
+    return Conversation.objects.using(database()).get(pk=message.conversation_id)
+
+
 def create_conversation(owner: str, public_id: str = "", title: str = "") -> Conversation:
     """An empty conversation. Raises ``InvalidRequest`` if ``owner`` has one under this ID already."""
     conversation = new_conversation(owner, public_id or new_id(), title=title)

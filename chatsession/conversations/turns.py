@@ -239,10 +239,9 @@ def _insert_answer(
     ask: Ask, conversation: Conversation, question: Message, run_id: str, status: Message.Status
 ) -> Message:
     public_id = f"m_{history.new_id()}"
-    # By their keys: the run keeps its answer, and need not keep 3 kB of these two.
     answer = Message(
-        conversation_id=conversation.pk,
-        parent_id=question.pk,
+        conversation=conversation,
+        parent=question,
         role=Message.Role.ASSISTANT,
         public_id=public_id,
         public_hash=history.digest(public_id),

@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import threading
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from chatsession import connections
 from chatsession.bus import bus
 from chatsession.conversations import history
-from chatsession.models import Message
+from chatsession.models import Conversation, Message
 from chatsession.runs.broadcast import Broadcast
 from chatsession.runs.produce import produce
 from chatsession.runs.run import Run
@@ -61,6 +62,8 @@ class Engine:
 
     def start(self, message: Message, backend: Backend, prompt: Prompt, place: Place) -> Run:
         """Start writing ``message``, whose row is committed, in a ``place`` that is reserved."""
+        # The conversation and the question it holds would be 3 kB for as long as the answer is written.
+        message._state.fields_cache.clear()
         run = Run(message)
         if prompt.metadata.get("context_trimmed"):
             run.usage["contextTrimmed"] = True
@@ -135,7 +138,9 @@ class Engine:
 
 
 def send_signals(run: Run) -> None:
-    """Tell the site that a run has ended."""
+    """Tell the site that a run has ended. The message has its conversation: an async receiver may not ask."""
+    with suppress(Conversation.DoesNotExist):
+        run.message.conversation = history.conversation_of(run.message)
     message_saved.send_robust(Message, message=run.message)
     run_finished.send_robust(Message, message=run.message, timings=run.timings())
 

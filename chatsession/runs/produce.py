@@ -59,7 +59,7 @@ async def _consume(run: Run, backend: Backend, prompt: Prompt, slot: Slot) -> No
     if is_async(backend):
         result: Any = backend.stream(prompt)
     else:
-        result = await in_thread(lambda: _iterate(run, backend.stream(prompt)), slot)
+        result = await in_thread(lambda: _iterate(run, backend, prompt), slot)
     if isinstance(result, AsyncIterator):
         try:
             async for chunk in result:
@@ -71,8 +71,13 @@ async def _consume(run: Run, backend: Backend, prompt: Prompt, slot: Slot) -> No
         run.append(await result)
 
 
-def _iterate(run: Run, result: Any) -> Any:
-    """Consume what a sync backend answered; what only a loop can consume goes back to it."""
+def _iterate(run: Run, backend: Backend, prompt: Prompt) -> Any:
+    """Consume what a sync backend answers; what only a loop can consume goes back to it."""
+    with translation.override(prompt.language):  # of a copied context Django does not take it, in a thread
+        return _append_all(run, backend.stream(prompt))
+
+
+def _append_all(run: Run, result: Any) -> Any:
     if isinstance(result, AsyncIterator) or hasattr(result, "__await__"):
         return result
     if isinstance(result, str):

@@ -6,7 +6,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from chatsession.backends.base import Reasoning, Usage
+from django.utils.functional import Promise
+
+from chatsession.backends.base import Reasoning, Source, Usage
 from chatsession.conf import conf
 from chatsession.runs.log import Outcome, Part, events
 
@@ -39,7 +41,7 @@ class Run:
         self.place = 0
         #: Whether the parts have grown since the ticker took them last.
         self.dirty = False
-        #: Called after every change as readers are, and no reader.
+        #: Called as readers are, and no reader.
         self.echo: Callable[[], None] | None = None
         self.ended = threading.Event()
         self.task: asyncio.Task[None] | None = None
@@ -51,35 +53,40 @@ class Run:
         self._wakers: set[Callable[[], None]] = set()
 
     def append(self, chunk: Chunk) -> None:
-        """Add what the backend yielded; nothing once the run is ending. Called by one thread at a time."""
+        """Add what the backend yielded; nothing once the run is ending. Called by one thread at a time.
+
+        Raises ``TypeError`` for what is no text: it must not come to light when all runs are written.
+        """
         if self.ending is not None:
             return
+        if isinstance(chunk, Usage):
+            self.usage |= {"inputTokens": chunk.input_tokens, "outputTokens": chunk.output_tokens}
+            return
         with self._lock:
+            # Where pieces wait to be looked at, all have been told: that was 1 of the 3 µs a token takes.
             is_news = not self._pieces
-            if isinstance(chunk, str):
-                self._add_text("text", chunk)
-            elif isinstance(chunk, Reasoning):
-                self._add_text("reasoning", chunk.text)
-            elif isinstance(chunk, Usage):
-                self.usage |= {"inputTokens": chunk.input_tokens, "outputTokens": chunk.output_tokens}
-                return
-            else:
+            if isinstance(chunk, Source):
                 self._join()
                 self._add_source(clean(chunk.url), clean(chunk.title))
-        # While there are pieces nobody has looked at, everybody has been told: 1 of 3 µs that a token takes.
+            elif isinstance(chunk, Reasoning):
+                self._add_text("reasoning", chunk.text)
+            else:
+                self._add_text("text", chunk)
         if is_news:
             self.dirty = True
             if self.first_token is None:
                 self.first_token = time.monotonic()
             self.notify()
 
-    def _add_text(self, kind: str, text: str) -> None:
+    def _add_text(self, kind: str, text: str | Promise | None) -> None:
         if not text:
             return
+        if not isinstance(text, str | Promise):
+            raise TypeError(f"A backend yields text, not {type(text).__name__}")
         if not self._parts or self._parts[-1]["type"] != kind:
             self._join()
             self._parts.append({"type": kind, "text": ""})
-        self._pieces.append(text)
+        self._pieces.append(str(text))
 
     def _add_source(self, url: str, title: str) -> None:
         if not any(part.get("url") == url and part.get("title") == title for part in self._parts):
@@ -150,7 +157,11 @@ class Run:
             self.echo()
 
     def subscribe(self, wake: Callable[[], None]) -> None:
-        """Call ``wake`` (thread-safe, quick) after every change until ``unsubscribe``."""
+        """Call ``wake`` (thread-safe, quick) when there is news, until ``unsubscribe``.
+
+        Who is woken has to look, by ``parts()`` or ``events_after()``: it is woken for the first piece that
+        nobody has looked at, not for those that follow.
+        """
         with self._lock:
             self._wakers = self._wakers | {wake}
 

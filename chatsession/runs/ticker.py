@@ -1,6 +1,6 @@
 """The one thread of a process that writes its runs.
 
-Once a second, and at once when a run ends: renew the worker's lease, write the texts that grew and the
+Once a second, and within 30 ms when a run ends: renew the worker's lease, write the texts that grew and the
 runs that ended, read the stop flags, all in one transaction; then announce the ends. One thread and one
 connection however many runs there are.
 """
@@ -66,7 +66,7 @@ class Ticker:
             self._wake.set()
 
     def wake(self) -> None:
-        """Write the runs that have ended, now."""
+        """Write the runs that have ended, without waiting for the next round."""
         self._asked = True
         self._wake.set()
 

@@ -131,10 +131,12 @@ class Operations(Loading):
             raise gone()
 
     def _stamp_of(self, values: Values, change: Change) -> Stamp:
-        """A write stamps no more often than a read: on SQL each stamp is two more indexes to write."""
+        """A write stamps no more often than a read, unless there is news: on SQL that is two more indexes."""
         stamp = self._stamp(values)
+        known = values.record.client if values.record else NOBODY
         moves = (
             stamp.login_at is not None
+            or stamp.client not in (None, known)
             or change.touches(EXPIRY_KEY)
             or settings.SESSION_SAVE_EVERY_REQUEST
             or self._touch_is_due(values, stamp.seen_at)

@@ -11,6 +11,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
 from django.test import override_settings
+from django.utils import translation
+from django.utils.translation import gettext, gettext_lazy
 
 from chatsession.backends.base import BackendError, Reasoning, Source, Usage
 from chatsession.conversations.turns import Ask
@@ -19,7 +21,7 @@ from chatsession.runs import recovery, service, stored
 from chatsession.runs.engine import engine
 from chatsession.runs.follow import Reader, afollow, follow
 from chatsession.runs.log import Outcome
-from chatsession.signals import run_finished, run_started
+from chatsession.signals import message_saved, run_finished, run_started
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,11 +52,10 @@ class Gate:
             self.closed.set()
 
 
-def send(backend, text: str = "hello", conversation_id: str = "c", message_id: str = "m1"):
+def send(backend, text: str = "hello", conversation_id: str = "c", message_id: str = "m1", **terms):
+    ask = Ask(owner="user:1", conversation_id=conversation_id, message_id=message_id, text=text, **terms)
     with override_settings(CHATSESSION={"MODELS": {"default": {"BACKEND": backend}}}):
-        return service.send(
-            Ask(owner="user:1", conversation_id=conversation_id, message_id=message_id, text=text)
-        )
+        return service.send(ask)
 
 
 def exits(prompt):
@@ -78,6 +79,48 @@ def test_a_backend_that_wants_to_end_more_than_itself_ends_its_answer_alone(back
 
     _, run = send(Backend(lambda prompt: "goes on"), conversation_id="c2")
     assert text_of(run) == "goes on"
+
+
+@pytest.mark.parametrize("chunk", [{"text": "a dict"}, 7, Reasoning({"text": "a dict"})])
+def test_a_chunk_that_is_no_text_fails_its_answer_alone(chunk):
+    _, run = send(Backend(lambda prompt: iter(["so far", chunk])))
+    assert run.ended.wait(5)
+    assert (run.outcome.status, text_of(run)) == ("error", "so far")
+
+    _, run = send(Backend(lambda prompt: "goes on"), conversation_id="c2")
+    assert text_of(run) == "goes on"
+
+
+def test_a_chunk_may_be_nothing_or_text_that_is_not_translated_yet():
+    _, run = send(Backend(lambda prompt: iter([None, "", gettext_lazy("New chat"), None])), language="ja")
+    with translation.override("ja"):
+        assert text_of(run) == gettext("New chat")
+    assert run.ended.wait(5)
+    assert run.outcome.status == "complete"
+
+
+def test_receivers_in_async_code_have_the_conversation():
+    seen = []
+
+    async def receive(sender, message, **kwargs):
+        seen.append((kwargs["signal"], message.role, message.conversation.public_id))
+
+    signals = [message_saved, run_started, run_finished]
+    try:
+        for signal in signals:
+            signal.connect(receive)
+        _, run = send(Backend(lambda prompt: "whole"))
+        assert text_of(run) == "whole"
+        assert run.ended.wait(5)
+        deadline = time.monotonic() + 5
+        while len(seen) < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        for signal in signals:
+            signal.disconnect(receive)
+    roles = ["user", "assistant", "assistant", "assistant"]
+    order = [message_saved, run_started, message_saved, run_finished]
+    assert seen == [(signal, role, "c") for signal, role in zip(order, roles, strict=True)]
 
 
 def test_a_seat_is_free_again_where_no_thread_can_be_had(monkeypatch):
