@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -21,6 +22,7 @@ from chatsession.runs import recovery, service, stored
 from chatsession.runs.engine import engine
 from chatsession.runs.follow import Reader, afollow, follow
 from chatsession.runs.log import Outcome
+from chatsession.runs.ticker import GATHER
 from chatsession.signals import message_saved, run_finished, run_started
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -136,6 +138,36 @@ def test_a_seat_is_free_again_where_no_thread_can_be_had(monkeypatch):
     while engine.seats._places and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not engine.seats._places
+
+
+def test_an_async_backend_that_asks_nothing_takes_no_thread(monkeypatch):
+    async def plain(prompt):
+        yield "whole"
+
+    assert text_of(send(Backend(plain), conversation_id="c0")[1]) == "whole"  # the threads of the engine
+    begun, start = [], threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda self: (begun.append(self.name), start(self)))
+    _, run = send(Backend(plain))
+    assert text_of(run) == "whole"
+    assert begun == []
+
+
+def test_between_the_ends_of_many_answers_there_is_time_for_others_to_join(monkeypatch):
+    rounds, tick = [], engine.ticker.tick
+
+    def timed(**options):
+        began = time.monotonic()
+        tick(**options)
+        rounds.append((began, time.monotonic()))
+
+    monkeypatch.setattr(engine.ticker, "tick", timed)
+    gates = [Gate() for _ in range(10)]
+    runs = [send(Backend(gate.stream), conversation_id=f"c{n}")[1] for n, gate in enumerate(gates)]
+    for gate in gates:
+        gate.open.set()
+        time.sleep(0.005)
+    assert all(run.ended.wait(5) for run in runs)
+    assert all(begins - ended >= 0.9 * GATHER for (_, ended), (begins, _) in pairwise(rounds))
 
 
 def test_an_async_backend_leaves_no_connection_behind():
