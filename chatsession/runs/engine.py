@@ -18,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
+from django.db import DatabaseError, InterfaceError
 
 from chatsession import connections
 from chatsession.bus import bus
@@ -138,8 +139,9 @@ class Engine:
 
 
 def send_signals(run: Run) -> None:
-    """Tell the site that a run has ended. The message has its conversation: an async receiver may not ask."""
-    with suppress(Conversation.DoesNotExist):
+    """Tell the site that a run has ended. The message has its conversation, which async receivers may not ask
+    for, unless that is gone or the database is away by now."""
+    with suppress(Conversation.DoesNotExist, DatabaseError, InterfaceError):
         run.message.conversation = history.conversation_of(run.message)
     message_saved.send_robust(Message, message=run.message)
     run_finished.send_robust(Message, message=run.message, timings=run.timings())

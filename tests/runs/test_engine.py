@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import connections
+from django.db import OperationalError, connections
 from django.test import override_settings
 from django.utils import translation
 from django.utils.translation import gettext, gettext_lazy
@@ -123,6 +123,21 @@ def test_receivers_in_async_code_have_the_conversation():
     roles = ["user", "assistant", "assistant", "assistant"]
     order = [message_saved, run_started, message_saved, run_finished]
     assert seen == [(signal, role, "c") for signal, role in zip(order, roles, strict=True)]
+
+
+@pytest.mark.parametrize("error", [Conversation.DoesNotExist, OperationalError])
+def test_receivers_hear_of_an_end_whose_conversation_is_not_to_be_had(monkeypatch, error):
+    def refuse(message):
+        raise error
+
+    monkeypatch.setattr("chatsession.conversations.history.conversation_of", refuse)
+    heard = threading.Event()
+    run_finished.connect(hear := lambda **details: heard.set())
+    try:
+        send(Backend(lambda prompt: "whole"))
+        assert heard.wait(5)
+    finally:
+        run_finished.disconnect(hear)
 
 
 def test_a_seat_is_free_again_where_no_thread_can_be_had(monkeypatch):
